@@ -1,0 +1,101 @@
+"""Verbs that only look: nothing is started, built or changed."""
+
+from __future__ import annotations
+
+import json as json_format
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from lab.cli.options import Json, Set, Topology, settings
+from lab.data import Data
+from lab.errors import UsageError
+from lab.model.load import load_topology, names, topology_parameters
+from lab.model.topology import Topology as TopologyFile
+from lab.plan import sabotage
+from lab.plan.build import build
+from lab.plan.data import Plan
+from lab.plan.places import labhost_facts
+from lab.plan.script import command, script
+from lab.report.result import Result
+
+# MAC addresses follow from the run's token; what is printed should be the same every time.
+_RUN = "by-hand"
+
+
+def topologies(*, json: Json = False) -> int:
+    """List the topologies that come with the lab, with what --set may change."""
+    titles = {name: load_topology(name, {}).title for name in names()}
+    parameters = {
+        name: {found.name: found.default for found in topology_parameters(name)} for name in titles
+    }
+    if json:
+        rows = [
+            {"name": name, "title": title, "parameters": parameters[name]}
+            for name, title in titles.items()
+        ]
+        print(json_format.dumps(rows, indent=2))
+        return 0
+    table = _table("topology", "title", "parameters")
+    for name, title in titles.items():
+        words = (f"{key}={default}" for key, default in parameters[name].items())
+        table.add_row(name, title, " ".join(words))
+    _print(table)
+    return 0
+
+
+def cmdline(
+    topology: Topology,
+    /,
+    *,
+    set_: Set = (),
+    guest: Annotated[str | None, Parameter(help="Only this guest's QEMU line.")] = None,
+) -> int:
+    """Print a topology as a shell script: bridge, taps, fds and the QEMU line of each guest."""
+    plan = _plan(topology, set_)
+    if guest is None:
+        print(script(plan), end="")
+        return 0
+    guests = [planned.name for planned in plan.guests]
+    if guest not in guests:
+        raise UsageError(f"{topology} has no guest {guest!r}", hint=f"it has {', '.join(guests)}")
+    print(command(plan, guest))
+    return 0
+
+
+def sabotages(topology: Topology, /, *, set_: Set = ()) -> int:
+    """List the faults that `lab run --sabotage` can build into a topology."""
+    table = _table("sabotage", "turns red", "what it does")
+    for fault in sabotage.applicable(_plan(topology, set_)):
+        table.add_row(fault.name, fault.check, fault.sentence)
+    _print(table)
+    return 0
+
+
+def schema(kind: Literal["topology", "result"] = "topology", /) -> int:
+    """Print the JSON schema of topology files, or of the result document.
+
+    Parameters
+    ----------
+    kind
+        Which of the two.
+    """
+    model: type[Data] = TopologyFile if kind == "topology" else Result
+    print(json_format.dumps(model.model_json_schema(), indent=2))
+    return 0
+
+
+def _plan(topology: str, words: tuple[str, ...]) -> Plan:
+    return build(load_topology(topology, settings(words)), labhost_facts(_RUN))
+
+
+def _table(*titles: str) -> Table:
+    table = Table(*titles, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.columns[0].no_wrap = True
+    return table
+
+
+def _print(table: Table) -> None:
+    Console().print(table)

@@ -1,0 +1,31 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from lab.errors import UsageError
+
+_SET = "NAME=VALUE for a parameter of the topology; repeatable."
+
+
+def flag(text: str) -> Parameter:
+    """An option that is off unless it is given."""
+    return Parameter(help=text, show_default=False)
+
+
+Set = Annotated[tuple[str, ...], Parameter(name="--set", help=_SET, show_default=False)]
+Json = Annotated[bool, flag("Print one JSON document and nothing else.")]
+Topology = Annotated[str, Parameter(help="Name of a topology, or path of a topology file.")]
+
+
+def settings(words: Sequence[str]) -> dict[str, str]:
+    """``NAME=VALUE`` words as a mapping. Raises UsageError for any other word."""
+    pairs = [word.partition("=") for word in words]
+    for name, equals, _ in pairs:
+        if not (name and equals):
+            raise UsageError(f"--set takes NAME=VALUE, not {name!r}")
+    return {name: value for name, _, value in pairs}

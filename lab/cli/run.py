@@ -1,0 +1,88 @@
+"""``lab run``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from lab.cli.options import Json, Set, Topology, flag, settings
+from lab.errors import LabError
+from lab.labhost.accelerator import Choice
+from lab.plan.data import Place
+from lab.report.result import Result, failed_result
+from lab.report.screen import Screen
+from lab.report.terminal import show
+from lab.run import RunRequest
+from lab.run import run as run_request
+
+
+class _Watcher(Screen):
+    """Shows a run; remembers whether its result was shown already."""
+
+    def __init__(self, console: Console, *, json: bool) -> None:
+        super().__init__(console)
+        self.finished = False
+        self._json = json
+
+    def linger(self, result: Result, shell: Callable[[], None]) -> None:
+        """Show the result, then a shell in the lab host until the user has seen enough."""
+        self.rest()
+        self.finish(result)
+        if sys.stdin.isatty():
+            print("a root shell in the lab host; Ctrl-] ends it", file=sys.stderr)
+            shell()
+        else:
+            print("--keep: there is no terminal, so nothing is kept", file=sys.stderr)
+
+    def finish(self, result: Result) -> None:
+        """Show the result once."""
+        if self.finished:
+            return
+        self.finished = True
+        if self._json:
+            print(result.document(), flush=True)
+        else:
+            show(result, self.console)
+
+
+def run(  # noqa: PLR0913  one parameter per option
+    topology: Topology,
+    /,
+    *,
+    on: Annotated[Place, Parameter(help="A disposable lab host, or this machine itself.")] = (
+        Place.LABHOST
+    ),
+    set_: Set = (),
+    accel: Annotated[Choice, Parameter(help="What the lab host runs on.")] = Choice.AUTO,
+    json: Json = False,
+    keep: Annotated[bool, flag("Afterwards, a root shell in the lab host.")] = False,
+    out: Annotated[Path | None, Parameter(help="Folder for the results.")] = None,
+    sabotage: Annotated[
+        str | None, Parameter(help="Build a fault in, to see its check turn red.")
+    ] = None,
+) -> int:
+    """Run a topology with all its proofs."""
+    request = RunRequest(
+        topology=topology,
+        settings=settings(set_),
+        place=on,
+        accelerator=accel,
+        sabotage=sabotage,
+        out=out,
+        keep=keep,
+    )
+    watcher = _Watcher(Console(stderr=json), json=json)
+    try:
+        with watcher:
+            result = run_request(request, watcher)
+    except LabError as error:
+        if json and not watcher.finished:
+            print(failed_result(topology, on, error).document(), flush=True)
+        raise
+    watcher.finish(result)
+    return result.status

@@ -1,0 +1,144 @@
+"""Evidence: what was observed while a plan was carried out. Pure data, judged later.
+
+Nothing here says whether it is good or bad. Whatever could not be observed is absent or says why
+in ``missing``; the judge turns that into an error, never into a pass. Times are nanoseconds of the
+host's CLOCK_REALTIME; a guest's own stamps are moved onto that clock by its `Clock`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lab.data import Data
+from lab.plan.data import Direction, Place
+
+
+class Sighting(Data):
+    """A probe seen on one device by a packet socket (packet(7)).
+
+    ``outgoing`` is true where the device was sending it. ``checksum`` is ``partial`` where the
+    kernel said that the NIC has yet to fill it in (TP_STATUS_CSUMNOTREADY).
+    """
+
+    where: str
+    device: str
+    time_ns: int
+    length: int
+    outgoing: bool
+    vlan: int | None = None
+    checksum: Literal["good", "bad", "partial"]
+
+
+class MarkedProbe(Data):
+    """One probe per direction, with every place where it was seen, in order of time."""
+
+    probe: str
+    guest: str
+    nic: str
+    direction: Direction
+    sightings: tuple[Sighting, ...]
+
+
+class Exchange(Data):
+    """Packets of one kind and size in one direction, and what became of them.
+
+    ``size`` is the frame's length in bytes. ``delivered`` counts those that arrived whole and were
+    answered (payload compared). ``bad_checksums`` counts frames whose IP, ICMP, UDP or TCP checksum
+    was wrong in the capture at the receiving end; ``checked`` how many were verified there.
+    """
+
+    protocol: Literal["arp", "icmp", "udp", "tcp"]
+    guest: str
+    nic: str
+    direction: Direction
+    size: int
+    sent: int
+    delivered: int
+    checked: int = 0
+    bad_checksums: int = 0
+    note: str = ""
+
+
+class Thread(Data):
+    """A kernel thread or thread of QEMU, with how often it was woken in the window."""
+
+    tid: int
+    name: str
+    wakeups: int
+
+
+class CarrierEvidence(Data):
+    """Who moved the packets of one NIC during a window of ``round_trips`` ICMP echoes.
+
+    ``qemu_syscalls`` counts QEMU's data-path system calls (the read, write, send and receive
+    families) by name, those of an idle window of the same length subtracted.
+    ``vhost_fds`` is how many ``/dev/vhost-net`` QEMU holds open, ``vfio_fds`` how many VFIO groups
+    or devices. ``vhost_in_qmp`` is QEMU's own word (x-query-virtio-status), ``None`` where the NIC
+    is not virtio. ``missing`` says what could not be observed, and why.
+    """
+
+    guest: str
+    nic: str
+    round_trips: int
+    qemu_syscalls: dict[str, int]
+    vhost_threads: tuple[Thread, ...]
+    vhost_fds: int
+    tap_fds: int
+    vfio_fds: int
+    vhost_in_qmp: bool | None
+    missing: tuple[str, ...] = ()
+
+
+class NicEvidence(Data):
+    """What the guest says of its NIC, through the guest agent (never over the path under test)."""
+
+    id: str
+    device: str
+    driver: str
+    mac: str
+    queues: int | None = None
+
+
+class GuestEvidence(Data):
+    """One guest as it ran. ``accelerator`` is from QMP query-kvm, not from the command line."""
+
+    name: str
+    accelerator: Literal["kvm", "tcg"]
+    kernel: str
+    command: str
+    boot_seconds: float
+    nics: tuple[NicEvidence, ...]
+
+
+class Clock(Data):
+    """How a guest's clock stands to the host's, from echoes over the path itself (as NTP does).
+
+    guest time + ``offset_ns`` = host time, off by at most ``error_ns`` either way.
+    """
+
+    guest: str
+    offset_ns: int
+    error_ns: int
+
+
+class Capture(Data):
+    """One packet socket or tcpdump: what it saw and what it lost (PACKET_STATISTICS)."""
+
+    where: str
+    packets: int
+    drops: int
+
+
+class Evidence(Data):
+    """Everything observed in one run, written to disk before anything is undone."""
+
+    place: Place
+    qemu: str
+    host_kernel: str
+    guests: tuple[GuestEvidence, ...] = ()
+    exchanges: tuple[Exchange, ...] = ()
+    probes: tuple[MarkedProbe, ...] = ()
+    carriers: tuple[CarrierEvidence, ...] = ()
+    clocks: tuple[Clock, ...] = ()
+    captures: tuple[Capture, ...] = ()
+    missing: tuple[str, ...] = ()

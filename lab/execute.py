@@ -1,0 +1,157 @@
+"""Carries out a plan, in the lab host or here: build, start, observe, put back.
+
+    network   bridge, taps, ports                      lab.host
+    guest     QEMU up, the guest agent answers         lab.guest
+    nic       addresses and carrier in the guests      lab.guest
+    probe     marked packets, captures, counters       lab.probe
+    undo      everything as it was, and a look at it   lab.guest, lab.host
+
+The evidence leaves before the undo; an error is told after it, with what the consoles said.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.errors import LabError, StartError
+from lab.events import Artifact, Emit, Failed, Note, Observed, Stage, Undone
+from lab.evidence import Evidence
+from lab.guest.qemu import Guest, start
+from lab.host.host import Host, open_host
+from lab.host.kernel import open_kernel_log
+from lab.host.operations import Operations
+from lab.plan.data import WIRE, AddVeth, Facts, LinkUp, Operation, Place, Plan
+from lab.probe.observe import observe
+
+_CARRIER_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run: what it was asked, where it tells, and what it has started so far."""
+
+    plan: Plan
+    host: Host
+    emit: Emit
+    folder: Path
+    operations: Operations
+    running: ExitStack = field(default_factory=ExitStack)
+    guests: dict[str, Guest] = field(default_factory=dict)
+
+
+def execute(plan: Plan, emit: Emit, folder: Path) -> None:
+    """Run ``plan`` with ``folder`` for its files; everything it does and finds is emitted.
+
+    A LabError becomes a `Failed` event, the last one, and is not raised.
+    """
+    failure = None
+    with open_kernel_log() as log:
+        try:
+            with open_host(plan.facts.place) as host:
+                _there_and_back(_Run(plan, host, emit, folder, Operations(host)))
+        except LabError as error:
+            failure = error
+        (folder / "dmesg.log").write_text(log.read())
+    _hand_over(folder, emit)
+    if failure:
+        emit(_failed(failure), b"")
+
+
+def _there_and_back(run: _Run) -> None:
+    try:
+        _there(run)
+    except LabError:
+        for guest in run.guests.values():
+            guest.check()  # a guest that ended is the cause of whatever else failed
+        raise
+    finally:
+        with _stage("undo", run.emit):
+            _back(run)
+
+
+def _back(run: _Run) -> None:
+    try:
+        run.running.close()
+    finally:
+        run.emit(Undone(left=run.operations.undo()), b"")
+
+
+def _there(run: _Run) -> None:
+    with _stage("network", run.emit):
+        run.operations.apply([*_cable(run.plan.facts), *run.plan.operations])
+    with _stage("guest", run.emit):
+        _start_guests(run)
+    with _stage("nic", run.emit):
+        _connect(run)
+    with _stage("probe", run.emit):
+        evidence = _observe(run)
+    (run.folder / "evidence.json").write_text(evidence.model_dump_json(indent=1))
+    run.emit(Observed(evidence=evidence), b"")
+
+
+def _cable(facts: Facts) -> tuple[Operation, ...]:
+    """A lab host has its cable already; here it is a veth pair."""
+    if facts.place is Place.LABHOST:
+        return ()
+    return tuple(
+        AddVeth(name=port.device, peer=facts.tester, peer_where=WIRE) for port in facts.ports[:1]
+    )
+
+
+def _start_guests(run: _Run) -> None:
+    """One after the other: guests that boot at once share the cores and are no faster together."""
+
+    def warn(text: str) -> None:
+        run.emit(Note(text=text, warning=True), b"")
+
+    for plan in run.plan.guests:
+        starting = start(plan, run.plan.facts, run.folder, run.host, warn)
+        guest = run.guests[plan.name] = run.running.enter_context(starting)
+        guest.wait_ready()
+
+
+def _connect(run: _Run) -> None:
+    for guest in run.guests.values():
+        guest.configure()
+    ups = [(op.where, op.device) for op in run.plan.operations if isinstance(op, LinkUp)]
+    run.host.wait_carrier(ups, _CARRIER_SECONDS)
+
+
+def _observe(run: _Run) -> Evidence:
+    evidence = observe(run.plan, run.host, run.guests, run.folder, run.emit)
+    for guest in run.guests.values():
+        guest.check()
+    return evidence
+
+
+def _hand_over(folder: Path, emit: Emit) -> None:
+    """The evidence and every log that has something in it; captures have left by themselves."""
+    for file in sorted([*folder.glob("*.log"), *folder.glob("evidence.json")]):
+        if file.stat().st_size:
+            emit(Artifact(name=file.name), file.read_bytes())
+
+
+@contextmanager
+def _stage(name: str, emit: Emit) -> Iterator[None]:
+    began = time.monotonic()
+    emit(Stage(name=name), b"")
+    yield
+    emit(Stage(name=name, seconds=round(time.monotonic() - began, 3)), b"")
+
+
+def _failed(error: LabError) -> Failed:
+    kind = type(error).__name__
+    if not isinstance(error, StartError):
+        return Failed(kind=kind, message=error.message, hint=error.hint)
+    return Failed(
+        kind=kind,
+        message=error.message,
+        hint=error.hint,
+        argv=error.argv,
+        returncode=error.returncode,
+        output=error.output,
+    )

@@ -1,0 +1,162 @@
+"""Starts a guest: one QEMU with a QMP and a guest agent channel that nobody else can reach."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Literal
+
+from lab.errors import CannotError, LabError
+from lab.evidence import GuestEvidence, NicEvidence
+from lab.guest.agent import Agent, Result
+from lab.guest.nic import configure
+from lab.guest.process import Process, Words, start_process
+from lab.host.fds import VHOST_HINT, VHOST_NET, open_fds
+from lab.host.host import Host
+from lab.plan.data import HOST, Facts, GuestPlan
+from lab.qmp import Qmp
+
+# The longest a guest may take to boot, and one of its NICs to come up. Far above what was measured
+# (5 to 7 s nested in a lab host under TCG, 44 s there with four of them on two cores): they end a
+# wait that is hopeless; a QEMU that dies ends it at once.
+_BOOT_SECONDS = {"kvm": 150.0, "tcg": 300.0}
+_NIC_SECONDS = {"kvm": 20.0, "tcg": 40.0}
+_QUIT_SECONDS = 5.0
+
+_PLACE = re.compile(r"\{(chan|file|fd):([^{}]+)\}")
+
+Warn = Callable[[str], None]
+
+
+class Guest:
+    """A running guest. ``nics`` is filled by `configure`."""
+
+    def __init__(
+        self, plan: GuestPlan, process: Process, qmp: Qmp, agent: Agent, facts: Facts
+    ) -> None:
+        self.name = plan.name
+        self.plan = plan
+        self.pid = process.pid
+        self.qmp = qmp
+        self.agent = agent
+        self.nics: dict[str, NicEvidence] = {}
+        self._process = process
+        self._nic_seconds = _NIC_SECONDS[facts.accelerator]
+        self._boot_seconds = _BOOT_SECONDS[facts.accelerator]
+        self._booted = 0.0
+        self._kernel = ""
+
+    def run(self, program: str | Sequence[str], deadline: float = 30.0) -> Result:
+        """Run a program in the guest (a text is a shell script): see `Agent.run`."""
+        return self.agent.run(program, deadline)
+
+    def wait_ready(self) -> None:
+        """Wait for the guest agent's first answer. Raises StartError."""
+        self.agent.sync(self._boot_seconds)
+        self._booted = time.monotonic() - self._process.started
+
+    def configure(self) -> None:
+        """Set the guest's NICs up. Raises StartError."""
+        self._kernel, nics = configure(self.agent, self.name, self.plan.nics, self._nic_seconds)
+        self.nics = {nic.id: nic for nic in nics}
+
+    def check(self) -> None:
+        """Raise StartError if QEMU has ended."""
+        self._process.check()
+
+    def evidence(self) -> GuestEvidence:
+        """The guest as it runs, by QEMU's and its own word."""
+        accelerator: Literal["kvm", "tcg"] = (
+            "kvm" if self.qmp.execute("query-kvm")["enabled"] else "tcg"
+        )
+        return GuestEvidence(
+            name=self.name,
+            accelerator=accelerator,
+            kernel=self._kernel,
+            command=self._process.command,
+            boot_seconds=round(self._booted, 3),
+            nics=tuple(self.nics.values()),
+        )
+
+    def qemu_version(self) -> str:
+        """QEMU's version by its own word, such as ``10.0.13``."""
+        version = self.qmp.execute("query-version")["qemu"]
+        return f"{version['major']}.{version['minor']}.{version['micro']}"
+
+
+@contextmanager
+def start(plan: GuestPlan, facts: Facts, folder: Path, host: Host, warn: Warn) -> Iterator[Guest]:
+    """Start a guest's QEMU and yield it as soon as it answers on QMP; it boots meanwhile.
+
+    At the end it is asked to quit, then killed; ``warn`` is told when it had to be. Raises
+    StartError when QEMU ends at once, CannotError when it, or something it needs, cannot be opened.
+    """
+    _check_vhost(plan)
+    words = Words(folder / f"{plan.name}-console.log", folder / f"{plan.name}-qemu.log")
+    with ExitStack() as stack:
+        channels = {name: _channel(stack) for name in ("qmp", "agent")}
+        with ExitStack() as theirs:
+            fds = {name: theirs.enter_context(pair[1]).fileno() for name, pair in channels.items()}
+            opened = theirs.enter_context(open_fds(host, plan.fds, folder))
+            argv = render(plan.argv, fds, opened, {"console": words.console})
+            with host.inside(HOST):
+                process = stack.enter_context(
+                    start_process(
+                        plan.name, argv, facts.qemu_env, [*fds.values(), *opened.values()], words
+                    )
+                )
+        qmp = _connect(stack, channels["qmp"][0], process)
+        try:
+            yield Guest(plan, process, qmp, Agent(channels["agent"][0], process), facts)
+        finally:
+            _quit(qmp, process, warn)
+
+
+def render(
+    argv: Sequence[str],
+    channels: Mapping[str, int],
+    fds: Mapping[str, int],
+    files: Mapping[str, Path],
+) -> tuple[str, ...]:
+    """The argv with its named places filled in."""
+
+    def fill(place: re.Match[str]) -> str:
+        kind, name = place.groups()
+        if kind == "chan":
+            return f"fd={channels[name]}"
+        return str(fds[name] if kind == "fd" else files[name])
+
+    return tuple(_PLACE.sub(fill, word) for word in argv)
+
+
+def _check_vhost(plan: GuestPlan) -> None:
+    """QEMU opens vhost-net by itself for a tap by name; 7.2 aborts when it is not there."""
+    if any("vhost=on" in word for word in plan.argv) and not Path(VHOST_NET).exists():
+        raise CannotError(f"there is no {VHOST_NET} for guest {plan.name}", hint=VHOST_HINT)
+
+
+def _channel(stack: ExitStack) -> tuple[socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair()
+    stack.enter_context(ours)
+    return ours, theirs
+
+
+def _connect(stack: ExitStack, sock: socket.socket, process: Process) -> Qmp:
+    try:
+        return stack.enter_context(Qmp(sock, f"guest {process.name}"))
+    except LabError:
+        process.check(1.0)
+        raise
+
+
+def _quit(qmp: Qmp, process: Process, warn: Warn) -> None:
+    if process.wait_end(0):
+        return
+    with suppress(LabError):  # whether it ended is what counts, not what it answered
+        qmp.execute("quit", timeout=_QUIT_SECONDS)
+    if not process.wait_end(_QUIT_SECONDS):
+        warn(f"guest {process.name} did not end within {_QUIT_SECONDS:.0f} s of quit: killed")

@@ -1,0 +1,62 @@
+"""A root shell in the lab host, on the user's terminal, until Ctrl-]."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import termios
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from lab.errors import UsageError
+
+_END = b"\x1d"  # Ctrl-], as in telnet(1) and virsh console
+
+
+def bridge(shell: socket.socket, keyboard: IO[str], screen: IO[str]) -> None:
+    """Join the terminal with the shell's socket until Ctrl-] or the end of either.
+
+    Raises UsageError when ``keyboard`` is no terminal.
+    """
+    if not keyboard.isatty():
+        raise UsageError("a shell needs a terminal", hint="use `lab run` for what runs by itself")
+    shell.settimeout(None)
+    with _raw(keyboard.fileno()):
+        # The console does not know the terminal's size; the new line brings a prompt.
+        size = os.get_terminal_size(keyboard.fileno())
+        shell.sendall(f"stty rows {size.lines} cols {size.columns}\n".encode())
+        _copy(shell, keyboard.fileno(), screen.fileno())
+
+
+def _copy(shell: socket.socket, keyboard: int, screen: int) -> None:
+    while True:
+        readable, _, _ = select.select([shell.fileno(), keyboard], [], [])
+        if shell.fileno() in readable:
+            output = shell.recv(65536)
+            if not output:
+                return
+            _write_all(screen, output)
+        if keyboard in readable:
+            keys = os.read(keyboard, 4096)
+            shell.sendall(keys.split(_END, 1)[0])
+            if not keys or _END in keys:
+                return
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+@contextmanager
+def _raw(fd: int) -> Iterator[None]:
+    """The terminal in raw mode: every key goes inside, Ctrl-C too."""
+    before = termios.tcgetattr(fd)
+    tty.setraw(fd)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(fd, termios.TCSADRAIN, before)

@@ -1,0 +1,218 @@
+"""What must fit together between the values of one topology. Each rule yields its findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from lab.model.places import Finding, Path
+from lab.model.topology import Guest, Nic, Topology, nic_name
+from lab.model.wording import close_to
+from lab.model.words import HopWord, PortName
+
+_RESERVED = frozenset({*HopWord, *PortName, "host"})
+_VIRTIO_ONLY = ("queues", "active", "mq", "vectors", "packed", "rx_queue_size")
+_EMULATED_ONLY = ("model", "vhost", *_VIRTIO_ONLY)
+_ATTACHMENTS = ("bridge", "macvtap", "passthrough", "vf")
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A NIC with where it stands in the file."""
+
+    path: Path
+    guest: Guest
+    name: str
+    nic: Nic
+
+
+def check(topology: Topology) -> list[Finding]:
+    """Everything in the topology that does not fit together."""
+    nics = list(_nics(topology))
+    return [
+        *_names(topology),
+        *_attachments(topology, nics),
+        *_settings(nics),
+        *_macs(nics),
+        *_ports(topology, nics),
+        *_functions(topology, nics),
+        *_expectations(topology, nics),
+    ]
+
+
+def _nics(topology: Topology) -> Iterator[_Placed]:
+    for number, guest in enumerate(topology.guests):
+        for index, nic in enumerate(guest.nics):
+            path = ("guests", number, "nics", index)
+            yield _Placed(path, guest, nic_name(nic, index), nic)
+
+
+def _names(topology: Topology) -> Iterator[Finding]:
+    """Names are the words of ``expect`` and the files of a run: each means one thing."""
+    bridges = [(("bridges", i, "name"), item.name) for i, item in enumerate(topology.bridges)]
+    guests = [(("guests", i, "name"), item.name) for i, item in enumerate(topology.guests)]
+    yield from _repeated([*bridges, *guests])
+    for path, name in bridges:
+        if name in _RESERVED or name.rstrip("0123456789") in {"tap", "macvtap", "eth", "lo"}:
+            yield Finding(path, f"{name!r} is taken: the lab or the kernel uses this name")
+    for path, name in guests:
+        if name in _RESERVED - {HopWord.GUEST}:
+            yield Finding(path, f"{name!r} is taken: the lab uses this word")
+    for number, guest in enumerate(topology.guests):
+        yield from _repeated(
+            (("guests", number, "nics", index, "name"), nic_name(nic, index))
+            for index, nic in enumerate(guest.nics)
+        )
+
+
+def _repeated(named: Iterable[tuple[Path, str]]) -> Iterator[Finding]:
+    first: dict[str, Path] = {}
+    for path, name in named:
+        if name in first:
+            yield Finding(path, f"{name!r} is already the name of {_shown(first[name][:-1])}")
+        first.setdefault(name, path)
+
+
+def _attachments(topology: Topology, nics: Iterable[_Placed]) -> Iterator[Finding]:
+    bridges = [bridge.name for bridge in topology.bridges]
+    for placed in nics:
+        given = [key for key in _ATTACHMENTS if getattr(placed.nic, key) is not None]
+        if len(given) != 1:
+            what = f"has {' and '.join(given)}" if given else "is attached to nothing"
+            yield Finding(
+                placed.path, f"{what}: exactly one of {', '.join(_ATTACHMENTS)} is needed"
+            )
+        bridge = placed.nic.bridge
+        if bridge is not None and bridge not in bridges:
+            hint = close_to(bridge, bridges) or f"bridges: {', '.join(bridges) or 'none'}"
+            yield Finding(
+                (*placed.path, "bridge"), f"there is no bridge {bridge!r}", hint, looks_in="bridges"
+            )
+
+
+def _settings(nics: Iterable[_Placed]) -> Iterator[Finding]:
+    """Settings that QEMU would accept for such a NIC and ignore without a word."""
+    for placed in nics:
+        nic, path = placed.nic, placed.path
+        given = nic.model_fields_set
+        if not nic.emulated:
+            refused = _EMULATED_ONLY if nic.vf else (*_EMULATED_ONLY, "mac")
+            for key in refused:
+                if key in given:
+                    yield Finding((*path, key), "means nothing here: the guest gets a real device")
+        elif not nic.model.virtio:
+            yield from _not_virtio(placed)
+        if nic.active is not None and nic.active > nic.queues:
+            message = f"{nic.active} queues cannot be active where queues is {nic.queues}"
+            yield Finding((*path, "active"), message)
+
+
+def _not_virtio(placed: _Placed) -> Iterator[Finding]:
+    nic, path = placed.nic, placed.path
+    hint = "use model: virtio-net-pci"
+    if nic.vhost:
+        message = f"{nic.model} cannot be carried by vhost; QEMU would ignore it without a word"
+        yield Finding((*path, "vhost"), message, hint)
+    for key in _VIRTIO_ONLY:
+        value = getattr(nic, key)
+        if value is not None and (key, value) != ("queues", 1):
+            yield Finding((*path, key), f"{nic.model} has no such setting", hint)
+
+
+def _macs(nics: Iterable[_Placed]) -> Iterator[Finding]:
+    first: dict[str, Path] = {}
+    for placed in nics:
+        mac, path = placed.nic.mac, (*placed.path, "mac")
+        if mac is None:
+            continue
+        if mac in first:
+            yield Finding(path, f"{mac} is already the address of {_shown(first[mac][:-1])}")
+        first.setdefault(mac, path)
+
+
+def _ports(topology: Topology, nics: Iterable[_Placed]) -> Iterator[Finding]:
+    """A port has one user; only several macvtap devices share one."""
+    users: dict[PortName, tuple[Path, str]] = {}
+    for path, port, kind in _port_uses(topology, nics):
+        other = users.setdefault(port, (path, kind))
+        if other[0] == path or (kind == other[1] == "macvtap"):
+            continue
+        message = f"port {port} is already used by {_shown(other[0][:-1])} ({other[1]})"
+        yield Finding(path, message, f"ports: {', '.join(PortName)}")
+
+
+def _port_uses(topology: Topology, nics: Iterable[_Placed]) -> Iterator[tuple[Path, PortName, str]]:
+    for number, bridge in enumerate(topology.bridges):
+        if bridge.uplink is not None:
+            yield ("bridges", number, "uplink"), bridge.uplink, "bridge"
+    for number, functions in enumerate(topology.vfs):
+        yield ("vfs", number, "port"), functions.port, "vfs"
+    for placed in nics:
+        macvtap, whole = placed.nic.macvtap, placed.nic.passthrough
+        if macvtap is not None:
+            kind = "macvtap in mode passthru" if macvtap.mode.exclusive else "macvtap"
+            yield (*placed.path, "macvtap", "port"), macvtap.port, kind
+        if whole is not None:
+            yield (*placed.path, "passthrough"), whole, "passthrough"
+
+
+def _functions(topology: Topology, nics: Iterable[_Placed]) -> Iterator[Finding]:
+    """A VF must have been made, and belongs to one NIC."""
+    counts = {functions.port: functions.count for functions in topology.vfs}
+    for number, functions in enumerate(topology.vfs):
+        if functions.persist and functions.create == "sysfs":
+            message = "sysfs keeps nothing over a restart"
+            yield Finding(("vfs", number, "persist"), message, "use create: max_vfs")
+    first: dict[tuple[PortName, int], Path] = {}
+    for placed in nics:
+        vf = placed.nic.vf
+        if vf is None:
+            continue
+        path = (*placed.path, "vf")
+        if vf.port not in counts:
+            hint = "make them with a list vfs: at the top of the file"
+            message = f"no VFs are made on port {vf.port}"
+            yield Finding((*path, "port"), message, hint, looks_in="vfs")
+        elif vf.index >= counts[vf.port]:
+            message = (
+                f"there is no VF {vf.index}: port {vf.port} makes {counts[vf.port]}, the first is 0"
+            )
+            yield Finding((*path, "index"), message, looks_in="vfs")
+        if (vf.port, vf.index) in first:
+            other = _shown(first[vf.port, vf.index][:-1])
+            yield Finding((*path, "index"), f"VF {vf.index} already belongs to {other}")
+        first.setdefault((vf.port, vf.index), path)
+
+
+def _expectations(topology: Topology, nics: Iterable[_Placed]) -> Iterator[Finding]:
+    known: dict[str, _Placed] = {}
+    for placed in nics:
+        several = len(placed.guest.nics) > 1
+        known[f"{placed.guest.name}.{placed.name}" if several else placed.guest.name] = placed
+    for key, expect in topology.expect.items():
+        if key not in known:
+            hint = close_to(key, known) or f"known here: {', '.join(known)}"
+            message = "is no guest (or GUEST.NIC where a guest has several NICs)"
+            yield Finding(("expect", key), message, hint, looks_in="guests")
+        elif expect.hops is not None:
+            yield from _hops(topology, ("expect", key, "hops"), expect.hops, known[key].nic)
+
+
+def _hops(topology: Topology, path: Path, hops: tuple[str, ...], nic: Nic) -> Iterator[Finding]:
+    own = HopWord.MACVTAP if nic.macvtap else HopWord.TAP if nic.bridge else None
+    words: list[str] = [HopWord.WIRE, HopWord.GUEST, *PortName, *([own] if own else [])]
+    words += [bridge.name for bridge in topology.bridges]
+    for index, hop in enumerate(hops):
+        if hop not in words:
+            hint = close_to(hop, words) or f"hops of this NIC: {', '.join(words)}"
+            yield Finding((*path, index), f"there is no hop {hop!r}", hint, looks_in="bridges")
+        elif hop in hops[:index]:
+            yield Finding((*path, index), f"{hop!r} is named twice")
+    for index, word in ((0, HopWord.WIRE), (len(hops) - 1, HopWord.GUEST)):
+        if word in words and hops[index] != word:
+            place = "first" if index == 0 else "last"
+            yield Finding((*path, index), f"the {place} hop is always {word.value!r}")
+
+
+def _shown(path: Path) -> str:
+    return "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in path).removeprefix(".")

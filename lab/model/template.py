@@ -1,0 +1,161 @@
+"""The Jinja2 side of a topology file: its parameters, its rendering, and where lines came from.
+
+A parameter is any variable that the file uses without setting it: ``{{ queues | default(1) }}``
+declares ``queues`` in place. The sandbox keeps a file that somebody sent from reaching Python.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta, nodes
+from jinja2.sandbox import SandboxedEnvironment
+
+from lab.model.places import Finding
+
+_NAME = "<topology>"
+# Private-use characters: they survive rendering, and no topology has a reason to hold them.
+_OPEN, _CLOSE = "\ue000", "\ue001"
+_MARKER = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
+# What an expression in a template can raise.
+_FAULTS = (
+    TemplateError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+)
+
+
+class TemplateFaultError(Exception):
+    """The template cannot be read or rendered; ``finding`` says why and where."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.message)
+        self.finding = finding
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What ``--set NAME=VALUE`` may set; ``default`` is None where the file gives none."""
+
+    name: str
+    default: str | None
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The YAML text; ``lines[i]`` is the line of the file that line i + 1 of the text came from.
+
+    ``lines`` is None where that cannot be told (white space control that joins lines).
+    """
+
+    text: str
+    lines: Sequence[int] | None
+
+
+def _environment() -> SandboxedEnvironment:
+    return SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+
+
+def parameters(source: str) -> tuple[Parameter, ...]:
+    """The parameters of a template, by name. Raises TemplateFaultError."""
+    environment = _environment()
+    try:
+        tree = environment.parse(source)
+        used = meta.find_undeclared_variables(tree)  # this finds unknown filters
+    except TemplateSyntaxError as error:
+        raise TemplateFaultError(_finding(error)) from error
+    names = used - set(environment.globals)
+    defaults = _defaults(tree)
+    return tuple(Parameter(name, defaults.get(name)) for name in sorted(names))
+
+
+def _defaults(tree: nodes.Template) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for use in tree.find_all(nodes.Filter):
+        if isinstance(use.node, nodes.Name):
+            default = _default(use)
+            if default is not None:
+                found.setdefault(use.node.name, default)
+    return found
+
+
+def _default(node: nodes.Expr | None) -> str | None:
+    """The constant that ``x | default(constant)`` or ``x | default(y | default(...))`` ends in."""
+    while isinstance(node, nodes.Filter) and node.name in {"default", "d"} and node.args:
+        node = node.args[0]
+    return str(node.value) if isinstance(node, nodes.Const) else None
+
+
+def render(source: str, settings: Mapping[str, str]) -> Rendered:
+    """Render with the settings; whole numbers among them are numbers. Raises TemplateFaultError."""
+    values = {name: int(text) if text.isdecimal() else text for name, text in settings.items()}
+    text = _render(source, values)
+    marked = _render(_mark_lines(source), values)
+    if _MARKER.sub("", marked) != text:
+        plain = text.count("\n") == source.count("\n")
+        return Rendered(text, range(1, source.count("\n") + 2) if plain else None)
+    return Rendered(text, _lines(marked))
+
+
+def _render(source: str, values: Mapping[str, str | int]) -> str:
+    environment = _environment()
+    try:
+        code = environment.compile(source, filename=_NAME)
+        template = environment.template_class.from_code(environment, code, environment.globals)
+        return template.render(values)
+    except _FAULTS as error:
+        raise TemplateFaultError(_finding(error)) from error
+
+
+def _mark_lines(source: str) -> str:
+    """The same template with its line numbers at the starts of lines of plain text."""
+
+    def data(text: str, line: int) -> str:
+        head, *rest = text.split("\n")
+        return head + "".join(
+            f"\n{_OPEN}{line + count}{_CLOSE}{part}" for count, part in enumerate(rest, 1)
+        )
+
+    return "".join(
+        data(text, line) if kind == "data" else text
+        for line, kind, text in _environment().lex(source)
+    )
+
+
+def _lines(marked: str) -> list[int]:
+    """For each line of the marked text its first marker; one without is part of the line before."""
+    lines, current = [], 1
+    for text in marked.split("\n"):
+        found = _MARKER.search(text)
+        current = int(found[1]) if found else current
+        lines.append(current)
+    return lines
+
+
+def _finding(error: Exception) -> Finding:
+    if isinstance(error, TemplateSyntaxError):
+        line, words = error.lineno, error.message or ""
+    else:
+        line, words = _line_of(error), str(error)
+    message = " ".join(words.split()) or type(error).__name__
+    hint = ""
+    if message.endswith("is undefined"):
+        hint = "give it a value in the file with | default(...), or with --set"
+    position = (line, 1) if line else None
+    return Finding((), f"Jinja2 cannot render this: {message}", hint, position)
+
+
+def _line_of(error: Exception) -> int:
+    """Jinja2 rewrites the traceback so that the template's own lines stand in it."""
+    trace, line = error.__traceback__, 0
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == _NAME:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line

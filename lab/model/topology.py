@@ -1,0 +1,181 @@
+"""What a topology file says, as frozen records. Described for its users in docs/topology-format.md.
+
+Rules about one value stand at its field; rules between several are in `lab.model.rules`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from lab.data import Data
+from lab.model.words import MacvtapMode, NicModel, PortName
+
+MAX_QUEUES = 8
+MAX_DEVICE_NAME = 15
+"""IFNAMSIZ - 1 (linux/if.h). QEMU cuts a longer ``ifname=`` without a word."""
+
+_DEVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_GUEST_NAME = re.compile(r"[a-z][a-z0-9-]*")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_SWITCH = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
+
+
+def _switch(value: object) -> object:
+    """YAML 1.2 knows only true and false; QEMU and ip(8) say on and off."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value in _SWITCH:
+        return _SWITCH[value]
+    raise ValueError("must be on or off (or yes/no, true/false)")
+
+
+def _device_name(name: str) -> str:
+    if len(name) > MAX_DEVICE_NAME:
+        raise ValueError(f"is {len(name)} characters long, Linux allows {MAX_DEVICE_NAME}")
+    if not _DEVICE_NAME.fullmatch(name):
+        raise ValueError("may have only letters, digits, '.', '_' and '-'")
+    return name
+
+
+def _guest_name(name: str) -> str:
+    if len(name) > MAX_DEVICE_NAME:
+        raise ValueError(f"is {len(name)} characters long, at most {MAX_DEVICE_NAME} are allowed")
+    if not _GUEST_NAME.fullmatch(name):
+        raise ValueError("must start with a small letter and have only small letters, digits, '-'")
+    return name
+
+
+def _mac(mac: str) -> str:
+    mac = mac.lower()
+    if not _MAC.fullmatch(mac):
+        raise ValueError("must be six pairs of hexadecimal digits, as in 52:54:00:12:34:56")
+    if mac == "00:00:00:00:00:00":
+        raise ValueError("must not be all zero")
+    if int(mac[:2], 16) & 1:
+        raise ValueError("is a multicast address (its first byte is odd)")
+    return mac
+
+
+def _power_of_two(number: int) -> int:
+    if number & (number - 1):
+        raise ValueError("must be a power of two")
+    return number
+
+
+Switch = Annotated[
+    bool,
+    BeforeValidator(_switch),
+    WithJsonSchema({"enum": [True, False, *_SWITCH]}),
+]
+DeviceName = Annotated[str, AfterValidator(_device_name)]
+Name = Annotated[str, AfterValidator(_guest_name)]
+Mac = Annotated[str, AfterValidator(_mac)]
+Memory = Annotated[int, Field(strict=True, ge=64, le=4096)]
+Cpus = Annotated[int, Field(strict=True, ge=1, le=16)]
+Queues = Annotated[int, Field(strict=True, ge=1, le=MAX_QUEUES)]
+VfCount = Annotated[int, Field(strict=True, ge=1, le=7)]
+VfIndex = Annotated[int, Field(strict=True, ge=0, le=6)]
+Vlan = Annotated[int, Field(strict=True, ge=1, le=4094)]
+Vectors = Annotated[int, Field(strict=True, ge=0, le=2 * MAX_QUEUES + 2)]
+RingSize = Annotated[int, Field(strict=True, ge=256, le=1024), AfterValidator(_power_of_two)]
+
+
+class Bridge(Data):
+    """A Linux bridge; ``uplink`` is the port that joins it to the wire."""
+
+    name: DeviceName
+    uplink: PortName | None = None
+
+
+class Vfs(Data):
+    """Virtual functions made on a port: ``create`` by sysfs or by the driver's ``max_vfs``."""
+
+    port: PortName
+    count: VfCount
+    create: Literal["sysfs", "max_vfs"] = "sysfs"
+    persist: Switch = False
+
+
+class Macvtap(Data):
+    """A macvtap device on a port; ``allmulticast`` lets groups in that the host did not join."""
+
+    port: PortName
+    mode: MacvtapMode = MacvtapMode.BRIDGE
+    allmulticast: Switch = False
+
+
+class Vf(Data):
+    """One virtual function, and what its port enforces for it (``None``: left as it is)."""
+
+    port: PortName
+    index: VfIndex
+    vlan: Vlan | None = None
+    trust: Switch | None = None
+    spoofchk: Switch | None = None
+
+
+class Nic(Data):
+    """One NIC of a guest, attached to exactly one of bridge, macvtap, passthrough and vf.
+
+    ``model`` and what follows it are for bridge and macvtap; with passthrough and vf the guest
+    sees the device itself. ``queues`` are pairs of a receive and a transmit queue; ``active`` is
+    how many of them the guest switches on. ``mq`` and ``vectors`` are what follows from ``queues``
+    unless given.
+    """
+
+    name: Name | None = None
+    mac: Mac | None = None
+    bridge: DeviceName | None = None
+    macvtap: Macvtap | None = None
+    passthrough: PortName | None = None
+    vf: Vf | None = None
+    model: NicModel = NicModel.VIRTIO
+    vhost: Switch = False
+    queues: Queues = 1
+    active: Queues | None = None
+    mq: Switch | None = None
+    vectors: Vectors | None = None
+    packed: Switch | None = None
+    rx_queue_size: RingSize | None = None
+
+    @property
+    def emulated(self) -> bool:
+        """Whether QEMU plays the NIC, so that ``model`` and its settings mean something."""
+        return self.passthrough is None and self.vf is None
+
+
+class Guest(Data):
+    """One virtual machine; ``memory`` in MiB."""
+
+    name: Name
+    memory: Memory = 128
+    cpus: Cpus = 1
+    nics: Annotated[tuple[Nic, ...], Field(min_length=1, max_length=8)]
+
+
+class Expect(Data):
+    """What the proof must find on one NIC's path; what is not said is not checked."""
+
+    driver: Annotated[str, Field(min_length=1)] | None = None
+    carrier: Literal["qemu", "vhost", "vfio"] | None = None
+    hops: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
+    queues: Queues | None = None
+
+
+class Topology(Data):
+    """One topology file. The keys of ``expect`` are guests, or GUEST.NIC where one has several."""
+
+    topology: Name
+    title: Annotated[str, Field(min_length=1)]
+    bridges: tuple[Bridge, ...] = ()
+    vfs: tuple[Vfs, ...] = ()
+    guests: Annotated[tuple[Guest, ...], Field(min_length=1, max_length=8)]
+    expect: dict[str, Expect] = Field(default_factory=dict)
+
+
+def nic_name(nic: Nic, index: int) -> str:
+    """What the file calls a NIC: its own name, or nic0, nic1, ... by its place in the guest."""
+    return nic.name or f"nic{index}"

@@ -1,0 +1,61 @@
+"""The closed sets of words that a topology file may use, with what each one means."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class NicModel(StrEnum):
+    """A NIC as QEMU's ``-device`` calls it."""
+
+    VIRTIO = "virtio-net-pci"
+    E1000 = "e1000"
+    E1000E = "e1000e"
+    IGB = "igb"
+    RTL8139 = "rtl8139"
+    VMXNET3 = "vmxnet3"
+
+    @property
+    def virtio(self) -> bool:
+        """Whether the guest knows that it is virtual; only then is there anything for vhost."""
+        return self is NicModel.VIRTIO
+
+    @property
+    def driver(self) -> str:
+        """Linux's driver for it, as ``ethtool -i`` says."""
+        return _DRIVERS.get(self, self.value)
+
+
+_DRIVERS = {NicModel.VIRTIO: "virtio_net", NicModel.RTL8139: "8139cp"}
+
+
+class PortName(StrEnum):
+    """A network port of the place; ``uplink`` is under test, its cable goes to the wire."""
+
+    UPLINK = "uplink"
+    SPARE1 = "spare1"
+    SPARE2 = "spare2"
+    SPARE3 = "spare3"
+
+
+class MacvtapMode(StrEnum):
+    """What macvtap devices on one port may say to each other (``ip link ... type macvtap``)."""
+
+    BRIDGE = "bridge"
+    PRIVATE = "private"
+    VEPA = "vepa"
+    PASSTHRU = "passthru"
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether the port takes no other macvtap beside this one."""
+        return self is MacvtapMode.PASSTHRU
+
+
+class HopWord(StrEnum):
+    """Words for hops that have no name of their own in the file."""
+
+    WIRE = "wire"
+    TAP = "tap"
+    MACVTAP = "macvtap"
+    GUEST = "guest"

@@ -1,0 +1,22 @@
+"""Where the project's data lies: beside the package in a checkout, inside it when installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def topologies() -> Path:
+    """The folder of the topology files that come with the lab."""
+    return _folder("topologies")
+
+
+def images() -> Path:
+    """The folder that says what lab host and guest are made of."""
+    return _folder("images")
+
+
+def _folder(name: str) -> Path:
+    installed = _PACKAGE / "_data" / name
+    return installed if installed.is_dir() else _PACKAGE.parent / name

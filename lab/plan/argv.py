@@ -1,0 +1,135 @@
+"""The QEMU command line of one guest, for QEMU 8 and later.
+
+Few devices: where guests run nested on an emulated CPU each one costs boot time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lab.model.topology import Guest
+from lab.plan.data import Facts, Fd, GuestPlan, NicPlan
+from lab.plan.links import vf_address
+from lab.plan.wiring import PREFIX, Seat, Wiring
+
+# quiet, because a serial console costs an exit a character; panic=-1 with -no-reboot makes a panic
+# an early exit instead of a guest that says nothing; net.ifnames=0 keeps eth0 the first NIC.
+_KERNEL_LINE = (
+    "console=ttyS0 quiet mitigations=off no_timer_check tsc=reliable net.ifnames=0 panic=-1"
+)
+_ACCELERATORS = {"kvm": ("kvm", "host"), "tcg": ("tcg,thread=multi", "max")}
+
+
+def guest_plan(wiring: Wiring, guest: Guest) -> GuestPlan:
+    """The guest's process. Raises CannotError where the place lacks a device it is to have."""
+    seats = wiring.of(guest)
+    return GuestPlan(
+        name=guest.name,
+        argv=(
+            *_machine(wiring.facts, guest),
+            *_channels(),
+            *(word for seat in seats for word in _nic(wiring, seat)),
+        ),
+        fds=tuple(fd for seat in seats for fd in _fds(seat)),
+        nics=tuple(_nic_plan(seat) for seat in seats),
+    )
+
+
+def escaped(value: str) -> str:
+    """A value inside an option that commas divide (qemu(1): a comma is doubled)."""
+    return value.replace(",", ",,")
+
+
+def _machine(facts: Facts, guest: Guest) -> Iterator[str]:
+    accelerator, cpu = _ACCELERATORS[facts.accelerator]
+    yield from facts.qemu
+    yield from ("-name", escaped(guest.name), "-nodefaults", "-no-user-config")
+    yield from ("-machine", "q35", "-accel", accelerator, "-cpu", cpu)
+    yield from ("-smp", str(guest.cpus), "-m", f"{guest.memory}M")
+    yield from ("-display", "none", "-no-reboot")
+    yield from ("-kernel", facts.kernel, "-initrd", facts.initrd, "-append", _KERNEL_LINE)
+
+
+def _channels() -> Iterator[str]:
+    """Console, QMP and guest agent: the ways to the guest that are not the path under test."""
+    yield from ("-serial", "file:{file:console}")
+    yield from ("-chardev", "socket,id=qmp,{chan:qmp}", "-mon", "chardev=qmp,mode=control")
+    yield from ("-device", "virtio-serial-pci", "-chardev", "socket,id=agent,{chan:agent}")
+    yield from ("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0")
+
+
+def _nic(wiring: Wiring, seat: Seat) -> Iterator[str]:
+    """A root port of its own for each NIC: only behind one can a NIC be plugged in later."""
+    yield from ("-device", f"pcie-root-port,id={seat.root_port},chassis={seat.index + 1}")
+    if seat.netdev:
+        yield from ("-netdev", _netdev(seat))
+    yield from ("-device", _device(wiring, seat))
+
+
+def _netdev(seat: Seat) -> str:
+    nic = seat.nic
+    if nic.macvtap is not None:
+        handles = ":".join(f"{{fd:{fd.name}}}" for fd in _fds(seat))
+        backend = [f"{'fds' if nic.queues > 1 else 'fd'}={handles}"]
+    else:
+        backend = [f"ifname={seat.device}", "script=no", "downscript=no"]
+        backend += [f"queues={nic.queues}"] if nic.queues > 1 else []
+    vhost = f"vhost={_switch(nic.vhost)}"
+    return ",".join(["tap", f"id={seat.netdev}", *backend, vhost])
+
+
+def _device(wiring: Wiring, seat: Seat) -> str:
+    nic = seat.nic
+    if nic.vf is not None:
+        return _vfio(seat, vf_address(wiring.port(nic.vf.port), nic.vf.index))
+    if nic.passthrough is not None:
+        return _vfio(seat, wiring.port(nic.passthrough).pci)
+    # No boot ROM: the kernel is given, and the ROM's files need not exist.
+    parts = [nic.model.value, f"id={seat.id}", f"netdev={seat.netdev}", f"mac={seat.mac}"]
+    parts += [f"bus={seat.root_port}", "romfile="]
+    return ",".join([*parts, *_virtio_settings(seat)])
+
+
+def _virtio_settings(seat: Seat) -> Iterator[str]:
+    nic = seat.nic
+    mq = nic.queues > 1 if nic.mq is None else nic.mq
+    if mq:
+        yield "mq=on"
+    # An interrupt for each direction of each pair, one for the configuration, one for control.
+    if nic.vectors is not None:
+        yield f"vectors={nic.vectors}"
+    elif mq:
+        yield f"vectors={2 * nic.queues + 2}"
+    if nic.packed is not None:
+        yield f"packed={_switch(nic.packed)}"
+    if nic.rx_queue_size is not None:
+        yield f"rx_queue_size={nic.rx_queue_size}"
+
+
+def _vfio(seat: Seat, pci: str) -> str:
+    return f"vfio-pci,host={pci},id={seat.id},bus={seat.root_port}"
+
+
+def _fds(seat: Seat) -> tuple[Fd, ...]:
+    """A macvtap's queues: each is one open file of its character device."""
+    if seat.nic.macvtap is None:
+        return ()
+    return tuple(
+        Fd(name=f"{seat.netdev}q{queue}", kind="macvtap", device=seat.device)
+        for queue in range(seat.nic.queues)
+    )
+
+
+def _nic_plan(seat: Seat) -> NicPlan:
+    return NicPlan(
+        id=seat.id,
+        netdev=seat.netdev,
+        mac=seat.mac,
+        address=f"{seat.address}/{PREFIX}",
+        queues=seat.nic.queues,
+        active=seat.nic.active,
+    )
+
+
+def _switch(value: bool) -> str:
+    return "on" if value else "off"

@@ -1,0 +1,316 @@
+"""The plan: what will be done, decided before anything is touched. Pure data, no I/O.
+
+A plan is made from a topology and the facts of the place (`lab.plan.build`), travels as JSON to
+where it is carried out (`lab.execute`), and is compared with the evidence (`lab.report.judge`).
+
+Where something stands is said by a short word: ``host`` is the machine (or lab host) whose kernel
+carries the packet, ``wire`` is the network namespace at the far end of the cable, anything else is
+the name of a guest.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lab.data import Data
+
+HOST = "host"
+WIRE = "wire"
+
+
+class Place(StrEnum):
+    """Where a plan is carried out."""
+
+    LABHOST = "labhost"
+    HERE = "here"
+
+
+class Carrier(StrEnum):
+    """Who moves a packet between the guest's NIC and the outside."""
+
+    QEMU = "qemu"
+    VHOST = "vhost"
+    VFIO = "vfio"
+
+
+class Direction(StrEnum):
+    """As the guest sees it: ``in`` is from the wire to the guest, ``out`` the other way."""
+
+    IN = "in"
+    OUT = "out"
+
+
+# --- facts of the place -------------------------------------------------------------------------
+
+
+class Port(Data):
+    """One network port of the host. ``pci`` is the full PCI address, empty for a veth.
+
+    ``mac`` is its own MAC address: the one that a guest has to which the port is passed through.
+    """
+
+    name: str
+    device: str
+    pci: str = ""
+    driver: str = ""
+    mac: str = ""
+
+
+class Facts(Data):
+    """What the plan has to know of the place. For a lab host all of it is known beforehand.
+
+    ``qemu`` is the argv prefix that starts QEMU, ``qemu_env`` what it needs in its environment.
+    ``ports`` are the ports that a topology may name: ``uplink`` is the port under test. ``tester``
+    is the device at the far end, inside the namespace ``wire``. ``run`` is a short token, unique
+    to the run, from which MAC addresses are derived.
+    """
+
+    place: Place
+    accelerator: Literal["kvm", "tcg"]
+    qemu: tuple[str, ...]
+    qemu_env: dict[str, str]
+    kernel: str
+    initrd: str
+    ports: tuple[Port, ...]
+    tester: str
+    run: str
+
+
+# --- host operations, carried out in order, undone in reverse -----------------------------------
+
+
+class AddBridge(Data):
+    """A bridge without STP and without multicast snooping, forwarding at once."""
+
+    op: Literal["bridge"] = "bridge"
+    name: str
+    where: str = HOST
+
+
+class AddMember(Data):
+    """Make a device a port of a bridge."""
+
+    op: Literal["member"] = "member"
+    device: str
+    bridge: str
+    hairpin: bool = False
+    where: str = HOST
+
+
+class AddTap(Data):
+    """A persistent tap device; ``queues`` above 1 makes it IFF_MULTI_QUEUE."""
+
+    op: Literal["tap"] = "tap"
+    name: str
+    queues: int = 1
+    where: str = HOST
+
+
+class AddMacvtap(Data):
+    """A macvtap on ``port``; its character device is ``/dev/tap<ifindex>``."""
+
+    op: Literal["macvtap"] = "macvtap"
+    name: str
+    port: str
+    mode: Literal["bridge", "private", "vepa", "passthru"]
+    mac: str
+    allmulticast: bool = False
+    where: str = HOST
+
+
+class AddVeth(Data):
+    """A veth pair; ``peer`` is put into ``peer_where``."""
+
+    op: Literal["veth"] = "veth"
+    name: str
+    peer: str
+    where: str = HOST
+    peer_where: str = HOST
+
+
+class AddVfs(Data):
+    """SR-IOV virtual functions of a port: by ``sriov_numvfs``, or by the driver's ``max_vfs``."""
+
+    op: Literal["vfs"] = "vfs"
+    device: str
+    pci: str
+    count: int
+    create: Literal["sysfs", "max_vfs"] = "sysfs"
+    persist: bool = False
+    where: str = HOST
+
+
+class SetVf(Data):
+    """Settings of one VF, made through its PF and read back (``None`` leaves one alone)."""
+
+    op: Literal["vf"] = "vf"
+    device: str
+    index: int
+    mac: str
+    vlan: int | None = None
+    trust: bool | None = None
+    spoofchk: bool | None = None
+    where: str = HOST
+
+
+class BindVfio(Data):
+    """Take a PCI function from its driver and give it to vfio-pci; undone to the driver before."""
+
+    op: Literal["vfio"] = "vfio"
+    pci: str
+    where: str = HOST
+
+
+class LinkUp(Data):
+    """Set a device up (and its MTU where one is given); undone to what it was."""
+
+    op: Literal["up"] = "up"
+    device: str
+    mtu: int | None = None
+    where: str = HOST
+
+
+class AddAddress(Data):
+    """An address in CIDR form on a device."""
+
+    op: Literal["address"] = "address"
+    device: str
+    cidr: str
+    where: str = HOST
+
+
+class Exec(Data):
+    """A program such as ``tc`` or ``bridge``, for what has no operation of its own."""
+
+    op: Literal["exec"] = "exec"
+    argv: tuple[str, ...]
+    undo: tuple[str, ...] = ()
+    where: str = HOST
+
+
+Operation = Annotated[
+    AddBridge
+    | AddMember
+    | AddTap
+    | AddMacvtap
+    | AddVeth
+    | AddVfs
+    | SetVf
+    | BindVfio
+    | LinkUp
+    | AddAddress
+    | Exec,
+    Field(discriminator="op"),
+]
+
+
+# --- guests -------------------------------------------------------------------------------------
+
+
+class Fd(Data):
+    """A file descriptor that QEMU inherits under a name: ``{fd:NAME}`` stands for it in the argv.
+
+    ``kind`` says what to open: ``macvtap`` is the character device of ``device`` (one open file a
+    queue), ``vhost`` is ``/dev/vhost-net``.
+    """
+
+    name: str
+    kind: Literal["macvtap", "vhost"]
+    device: str = ""
+
+
+class HotplugStep(Data):
+    """One QMP command that brings a NIC to a running guest; ``fds`` are passed by getfd first."""
+
+    command: str
+    arguments: dict[str, str | int | bool | None]
+    fds: tuple[str, ...] = ()
+
+
+class NicPlan(Data):
+    """One NIC of a guest.
+
+    ``id`` is the id of QEMU's ``-device``, ``netdev`` that of its ``-netdev`` (empty for vfio).
+    ``address`` is the guest's IPv4 address in CIDR form. ``active`` is what ``ethtool -L
+    combined`` is set to in the guest before the proof; ``None`` leaves it alone.
+    """
+
+    id: str
+    netdev: str
+    mac: str
+    address: str
+    mtu: int = 1500
+    queues: int = 1
+    active: int | None = None
+    hotplug: tuple[HotplugStep, ...] = ()
+
+
+class GuestPlan(Data):
+    """One QEMU process.
+
+    ``argv`` is complete but for named places: ``{chan:qmp}`` and ``{chan:agent}`` (the address part
+    of a ``-chardev socket``: ``fd=N`` when the lab runs it, ``path=...`` in the printed command),
+    ``{file:console}`` (a path) and ``{fd:NAME}``.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    fds: tuple[Fd, ...] = ()
+    nics: tuple[NicPlan, ...]
+
+
+# --- probes and expectations --------------------------------------------------------------------
+
+
+class Hop(Data):
+    """A device that a packet passes. ``name`` is the word the topology uses for it."""
+
+    name: str
+    where: str
+    device: str
+
+
+class Expectation(Data):
+    """What the topology says of one NIC's path, apart from what it configures.
+
+    ``hops`` are in the order of the way in (wire first, guest last). ``None`` means that the
+    topology says nothing about it, so nothing is checked.
+    """
+
+    guest: str
+    nic: str
+    driver: str | None = None
+    carrier: Carrier | None = None
+    hops: tuple[Hop, ...] | None = None
+    queues: int | None = None
+
+
+class ProbePlan(Data):
+    """The traffic towards one NIC, always between the guest and the tester on the wire.
+
+    ``sizes`` are lengths of whole Ethernet frames in bytes without the FCS (60 is the smallest that
+    a NIC sends). ``tcp_bytes`` go each way on one TCP connection. ``window`` is the number of round
+    trips over which the carrier is counted.
+    """
+
+    guest: str
+    nic: str
+    peer: str
+    sizes: tuple[int, ...]
+    tcp_bytes: int = 262144
+    window: int = 200
+
+
+class Plan(Data):
+    """All that one run does."""
+
+    topology: str
+    title: str
+    facts: Facts
+    operations: tuple[Operation, ...]
+    guests: tuple[GuestPlan, ...]
+    probes: tuple[ProbePlan, ...]
+    expectations: tuple[Expectation, ...]

@@ -1,0 +1,59 @@
+"""The traffic of a run, and what the topology expects to be seen of it."""
+
+from __future__ import annotations
+
+from lab.model.topology import Expect
+from lab.model.words import HopWord, PortName
+from lab.plan.data import HOST, WIRE, Carrier, Expectation, Hop, ProbePlan
+from lab.plan.wiring import WIRE_ADDRESS, Seat, Wiring
+
+# From the smallest frame to the MTU of 1500; 61 has an odd payload, which checksums pad.
+SIZES = (60, 61, 128, 512, 1024, 1514)
+
+
+def probes(wiring: Wiring) -> tuple[ProbePlan, ...]:
+    """One set of traffic for each NIC."""
+    return tuple(
+        ProbePlan(guest=seat.guest.name, nic=seat.id, peer=WIRE_ADDRESS, sizes=SIZES)
+        for seat in wiring.seats
+    )
+
+
+def expectations(wiring: Wiring) -> tuple[Expectation, ...]:
+    """What the topology says of each NIC, its hop words resolved to devices."""
+    return tuple(_expectation(wiring, seat) for seat in wiring.seats)
+
+
+def _expectation(wiring: Wiring, seat: Seat) -> Expectation:
+    said = _said(wiring, seat)
+    hops = None
+    if said.hops is not None:
+        hops = tuple(_hop(wiring, seat, word) for word in said.hops)
+    return Expectation(
+        guest=seat.guest.name,
+        nic=seat.id,
+        driver=said.driver,
+        carrier=None if said.carrier is None else Carrier(said.carrier),
+        hops=hops,
+        queues=said.queues,
+    )
+
+
+def _said(wiring: Wiring, seat: Seat) -> Expect:
+    key = seat.guest.name
+    if len(seat.guest.nics) > 1:
+        key = f"{key}.{seat.name}"
+    return wiring.topology.expect.get(key, Expect())
+
+
+def _hop(wiring: Wiring, seat: Seat, word: str) -> Hop:
+    if word == HopWord.WIRE:
+        return Hop(name=word, where=WIRE, device=wiring.facts.tester)
+    if word == HopWord.GUEST:
+        return Hop(name=word, where=seat.guest.name, device=f"eth{seat.index}")
+    if word in {HopWord.TAP, HopWord.MACVTAP}:
+        return Hop(name=word, where=HOST, device=seat.device)
+    for bridge in wiring.topology.bridges:
+        if bridge.name == word:
+            return Hop(name=word, where=HOST, device=word)
+    return Hop(name=word, where=HOST, device=wiring.port(PortName(word)).device)

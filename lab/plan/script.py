@@ -1,0 +1,130 @@
+"""A plan as what one would type: the QEMU line of a guest, and a bash script for all of it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+
+from lab.plan.data import WIRE, AddMacvtap, Fd, GuestPlan, Plan
+from lab.plan.shell import step
+
+_PLACE = re.compile(r"\{(chan|file|fd):([^}]+)\}")
+_FIRST_FD = 3
+
+_HEAD = """\
+#!/bin/bash
+# {title}
+#
+# Does by hand what `lab run {topology}` does, and puts everything back at the end. Needs root, the
+# kernel and the initrd named below, and the ports {ports}.
+set -euo pipefail
+
+undo=()
+later() {{ undo=("$*" "${{undo[@]}}"); }}
+put_back() {{
+    local line
+    for line in "${{undo[@]}}"; do
+        eval "$line" || echo "left behind: $line" >&2
+    done
+}}
+trap put_back EXIT
+
+# The far end of the cable has a network namespace of its own; a lab host has made it already.
+if [ ! -e /run/netns/{wire} ]; then
+    ip netns add {wire}
+    later ip netns del {wire}
+fi
+if ip link show dev {tester} > /dev/null 2>&1; then
+    ip link set dev {tester} netns {wire}
+    later ip -n {wire} link set dev {tester} netns $$
+fi
+"""
+
+
+def command(plan: Plan, guest: str) -> str:
+    """The QEMU line of the guest of that name, one option a line, to be pasted into a shell.
+
+    Its sockets and its console are files named after the guest in the current folder; what QEMU
+    inherits is opened by redirections at the end.
+    """
+    found = _guest(plan, guest)
+    numbers = {fd.name: _FIRST_FD + index for index, fd in enumerate(found.fds)}
+    words = [_shown(found.name, numbers, word) for word in found.argv]
+    prefix = len(plan.facts.qemu)
+    environment = [f"{key}={shlex.quote(value)}" for key, value in plan.facts.qemu_env.items()]
+    lines = [
+        " ".join([*environment, shlex.join(words[:prefix])]),
+        *_options(words[prefix:]),
+        *(_redirection(numbers[fd.name], fd) for fd in found.fds),
+    ]
+    return " \\\n    ".join(lines)
+
+
+def script(plan: Plan) -> str:
+    """A bash script that makes what the plan needs, starts its guests and undoes all at the end."""
+    facts = plan.facts
+    ports = ", ".join([*(port.device for port in facts.ports), facts.tester])
+    head = _HEAD.format(
+        title=plan.title.replace("\n", " "),
+        topology=plan.topology,
+        ports=ports,
+        wire=WIRE,
+        tester=shlex.quote(facts.tester),
+    )
+    parts = [head, "\n".join(_steps(plan)), "\n".join(_starts(plan)), "wait"]
+    return "\n".join(f"{part.rstrip()}\n" for part in parts)
+
+
+def _guest(plan: Plan, name: str) -> GuestPlan:
+    return next(guest for guest in plan.guests if guest.name == name)
+
+
+def _steps(plan: Plan) -> Iterator[str]:
+    for operation in plan.operations:
+        done = step(operation)
+        yield from done.do
+        if done.undo:
+            yield f"later {shlex.quote(done.undo)}"
+    for operation in plan.operations:
+        if isinstance(operation, AddMacvtap):
+            # A redirection would make a plain file where the device node is missing.
+            node = f'"{_macvtap_node(operation.name)}"'
+            yield f"test -c {node} || {{ echo {node} is no device >&2; exit 1; }}"
+
+
+def _starts(plan: Plan) -> Iterator[str]:
+    for guest in plan.guests:
+        yield f"{command(plan, guest.name)} &"
+        yield 'later "{ kill $!; wait $!; } 2> /dev/null || true"'
+
+
+def _shown(guest: str, numbers: dict[str, int], word: str) -> str:
+    def place(match: re.Match[str]) -> str:
+        kind, name = match.groups()
+        if kind == "chan":
+            return f"path={guest}.{name},server=on,wait=off"
+        return str(numbers[name]) if kind == "fd" else f"{guest}.{name}"
+
+    return _PLACE.sub(place, word)
+
+
+def _options(words: Sequence[str]) -> Iterator[str]:
+    """Each option together with its value."""
+    line: list[str] = []
+    for word in words:
+        if word.startswith("-") and line:
+            yield shlex.join(line)
+            line = []
+        line.append(word)
+    if line:
+        yield shlex.join(line)
+
+
+def _redirection(number: int, fd: Fd) -> str:
+    path = "/dev/vhost-net" if fd.kind == "vhost" else _macvtap_node(fd.device)
+    return f'{number}<>"{path}"'
+
+
+def _macvtap_node(device: str) -> str:
+    return f"/dev/tap$(cat /sys/class/net/{device}/ifindex)"

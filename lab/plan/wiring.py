@@ -1,0 +1,120 @@
+"""Every NIC of a topology with all that is decided for it: ids, device, addresses.
+
+Ids and device names are counted over the whole topology, so that no two guests share one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from lab.errors import CannotError
+from lab.model.topology import Guest, Nic, Topology, nic_name
+from lab.model.words import PortName
+from lab.plan.data import Facts, Port
+
+WIRE_ADDRESS = "10.77.0.1"
+PREFIX = 24
+_FIRST_GUEST = 11
+
+
+@dataclass(frozen=True)
+class Seat:
+    """One NIC in its place. ``index`` counts in the guest, ``device`` is its tap or macvtap."""
+
+    guest: Guest
+    nic: Nic
+    index: int
+    name: str
+    device: str
+    mac: str
+    address: str
+
+    @property
+    def id(self) -> str:
+        """QEMU's id of the ``-device``."""
+        return f"nic{self.index}"
+
+    @property
+    def netdev(self) -> str:
+        """QEMU's id of the ``-netdev``; empty where the guest gets a real device."""
+        return f"net{self.index}" if self.nic.emulated else ""
+
+    @property
+    def root_port(self) -> str:
+        """QEMU's id of the PCIe root port that the NIC sits behind."""
+        return f"rp{self.index}"
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """A topology on a place."""
+
+    topology: Topology
+    facts: Facts
+
+    @cached_property
+    def seats(self) -> tuple[Seat, ...]:
+        """All NICs, guest by guest. Raises CannotError where one is to be a port we lack."""
+        macs = self._macs()
+        counts = {"tap": 0, "macvtap": 0, "": 0}
+        seats: list[Seat] = []
+        for guest, nic, index in self._nics():
+            kind = "tap" if nic.bridge else "macvtap" if nic.macvtap else ""
+            seat = Seat(
+                guest=guest,
+                nic=nic,
+                index=index,
+                name=nic_name(nic, index),
+                device=f"{kind}{counts[kind]}" if kind else "",
+                mac=macs[len(seats)],
+                address=f"10.77.0.{_FIRST_GUEST + len(seats)}",
+            )
+            counts[kind] += 1
+            seats.append(seat)
+        return tuple(seats)
+
+    def of(self, guest: Guest) -> tuple[Seat, ...]:
+        """The NICs of one guest."""
+        return tuple(seat for seat in self.seats if seat.guest is guest)
+
+    def port(self, name: PortName) -> Port:
+        """The port of that name. Raises CannotError where the place has none."""
+        for port in self.facts.ports:
+            if port.name == name:
+                return port
+        there = ", ".join(port.name for port in self.facts.ports) or "none"
+        raise CannotError(
+            f"topology {self.topology.topology} needs port {name}, which this place does not have",
+            hint=f"ports here: {there}; a lab host has all of them (--on labhost)",
+        )
+
+    def _nics(self) -> Iterator[tuple[Guest, Nic, int]]:
+        for guest in self.topology.guests:
+            for index, nic in enumerate(guest.nics):
+                yield guest, nic, index
+
+    def _macs(self) -> list[str]:
+        """One address for each NIC, in order: the device's, the file's, or one derived."""
+        used = {port.mac for port in self.facts.ports}
+        used |= {nic.mac for _, nic, _ in self._nics() if nic.mac}
+        macs = []
+        for guest, nic, index in self._nics():
+            mac = self.port(nic.passthrough).mac if nic.passthrough else nic.mac
+            if not mac:
+                mac = _derived_mac(f"{self.facts.run}/{guest.name}/{nic_name(nic, index)}", used)
+            used.add(mac)
+            macs.append(mac)
+        return macs
+
+
+def _derived_mac(seed: str, used: set[str]) -> str:
+    """An address in QEMU's locally administered range that nobody in this topology has."""
+    for attempt in range(256):
+        digest = hashlib.sha256(f"{seed}/{attempt}".encode()).hexdigest()
+        mac = f"52:54:00:{digest[0:2]}:{digest[2:4]}:{digest[4:6]}"
+        if mac not in used:
+            return mac
+    raise AssertionError("64 NICs cannot use up 2^24 addresses")

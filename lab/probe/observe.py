@@ -1,0 +1,196 @@
+"""The whole observation, one NIC after the other, while captures run at every hop."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Interface
+from pathlib import Path
+from typing import Protocol
+
+from lab.events import Artifact, Emit
+from lab.evidence import (
+    Capture,
+    CarrierEvidence,
+    Clock,
+    Evidence,
+    Exchange,
+    MarkedProbe,
+)
+from lab.plan.data import HOST, WIRE, AddBridge, Plan, ProbePlan
+from lab.probe import inside
+from lab.probe.capture import Frame, PacketCapture, open_capture
+from lab.probe.carrier import observe_carrier, open_icmp
+from lab.probe.frames import Ends
+from lab.probe.hops import clock, in_order, marked_probe, on_host_clock
+from lab.probe.inside import Answers
+from lab.probe.lane import Guest, Lane
+from lab.probe.mark import numbering, packets
+from lab.probe.pcapng import pcapng
+from lab.probe.reach import exchanges, send_in, stream_in
+from lab.probe.servers import servers
+
+PCAPNG = "capture.pcapng"
+
+
+class Host(Protocol):
+    """What the probes need of the host (`lab.host.host.Host` is one)."""
+
+    def inside(self, where: str) -> AbstractContextManager[None]: ...
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of a lane's packets in the guest. ``frames`` are stamped by its own clock."""
+
+    lane: Lane
+    frames: tuple[Frame, ...]
+    capture: Capture
+    answers: Answers
+    stream: bool
+
+
+@dataclass(frozen=True)
+class View:
+    """A lane's packets, the guest's ``frames`` on the host's clock."""
+
+    sent: Sent
+    clock: Clock | None
+    frames: tuple[Frame, ...]
+
+
+def observe(
+    plan: Plan, host: Host, guests: Mapping[str, Guest], folder: Path, emit: Emit
+) -> Evidence:
+    """Send everything that the plan's probes ask for and tell what was seen.
+
+    The captures are written to ``folder`` as one pcapng file and emitted. Raises StartError where a
+    guest cannot do its part.
+    """
+    with _sender(plan, host) as sender:
+        lanes = _lanes(plan, guests, sender.getsockname()[4].hex(":"))
+        with _captures(plan, host) as (wire, path):
+            sent = [_send(host, wire, sender, lane) for lane in lanes]
+            captures = (wire.finish(), path.finish(), *(each.capture for each in sent))
+    carriers = tuple(_carrier(host, lane) for lane in lanes)
+    views = [_view(each, in_order(wire.frames, path.frames)) for each in sent]
+    frames = in_order(wire.frames, path.frames, *(view.frames for view in views))
+    _save(folder / PCAPNG, pcapng(frames, _names(lanes)), emit)
+    return Evidence(
+        place=plan.facts.place,
+        qemu=next((guest.qemu_version() for guest in guests.values()), ""),
+        host_kernel=os.uname().release,
+        guests=tuple(guest.evidence() for guest in guests.values()),
+        exchanges=tuple(each for view in views for each in _exchanges(view, wire.frames)),
+        probes=tuple(each for lane in lanes for each in _probes(lane, frames)),
+        carriers=carriers,
+        clocks=tuple(view.clock for view in views if view.clock),
+        captures=captures,
+        missing=tuple(_no_clock(view) for view in views if view.clock is None),
+    )
+
+
+@contextmanager
+def _sender(plan: Plan, host: Host) -> Iterator[socket.socket]:
+    """A packet socket on the tester's device that receives nothing (protocol 0)."""
+    with host.inside(WIRE):
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    with sock:
+        sock.bind((plan.facts.tester, 0))
+        yield sock
+
+
+def _lanes(plan: Plan, guests: Mapping[str, Guest], tester_mac: str) -> tuple[Lane, ...]:
+    numbers = numbering()
+    return tuple(
+        Lane(
+            probe=probe,
+            guest=guests[probe.guest],
+            nic=guests[probe.guest].nics[probe.nic],
+            ends=_ends(tester_mac, guests[probe.guest], probe),
+            packets=packets(probe, numbers),
+        )
+        for probe in plan.probes
+    )
+
+
+def _ends(tester_mac: str, guest: Guest, probe: ProbePlan) -> Ends:
+    nic = next(nic for nic in guest.plan.nics if nic.id == probe.nic)
+    return Ends(
+        tester_mac=tester_mac,
+        tester=IPv4Interface(probe.peer).ip,
+        guest_mac=nic.mac,
+        guest=IPv4Interface(nic.address).ip,
+    )
+
+
+@contextmanager
+def _captures(plan: Plan, host: Host) -> Iterator[tuple[PacketCapture, PacketCapture]]:
+    """The captures of the wire and of the host."""
+    with ExitStack() as stack:
+        captures = []
+        for where in (WIRE, HOST):
+            bridges = [
+                operation.name
+                for operation in plan.operations
+                if isinstance(operation, AddBridge) and operation.where == where
+            ]
+            with host.inside(where):
+                captures.append(stack.enter_context(open_capture(where, bridges)))
+        yield captures[0], captures[1]
+
+
+def _send(host: Host, wire: PacketCapture, sender: socket.socket, lane: Lane) -> Sent:
+    """All traffic of one lane: towards the guest, then from it."""
+    with host.inside(WIRE), servers(lane.ends.tester):
+        inside.listen(lane)
+        patience = send_in(sender, wire, lane)
+        stream = stream_in(lane, patience)
+        answers = inside.send(lane, patience)
+        frames, capture = inside.stop(lane)
+    return Sent(lane, frames, capture, answers, stream)
+
+
+def _carrier(host: Host, lane: Lane) -> CarrierEvidence:
+    with host.inside(WIRE):
+        sock = open_icmp(lane.ends)
+    with sock:
+        return observe_carrier(lane.probe, lane.guest, sock)
+
+
+def _view(sent: Sent, outside: tuple[Frame, ...]) -> View:
+    lane = sent.lane
+    offset = clock(lane.probe.guest, lane.ends, lane.packets, (*outside, *sent.frames))
+    return View(sent, offset, on_host_clock(sent.frames, offset))
+
+
+def _exchanges(view: View, wire: list[Frame]) -> tuple[Exchange, ...]:
+    sent = view.sent
+    return exchanges(sent.lane, (*wire, *view.frames), sent.answers, sent.stream)
+
+
+def _probes(lane: Lane, frames: tuple[Frame, ...]) -> Iterator[MarkedProbe]:
+    for packet in lane.packets:
+        if packet.kind == "hop":
+            yield marked_probe(lane.probe, packet, frames)
+
+
+def _no_clock(view: View) -> str:
+    probe = view.sent.lane.probe
+    return f"the clock of {probe.guest}: no echo came back through {probe.nic}"
+
+
+def _names(lanes: tuple[Lane, ...]) -> dict[int, str]:
+    return {
+        packet.number: f"{lane.probe.guest} {lane.probe.nic} {packet.name}"
+        for lane in lanes
+        for packet in lane.packets
+    }
+
+
+def _save(file: Path, data: bytes, emit: Emit) -> None:
+    file.write_bytes(data)
+    emit(Artifact(name=file.name), data)

@@ -1,0 +1,192 @@
+"""QMP with a blocking face: qemu.qmp's event loop lives in one thread, nobody else sees it.
+
+The socket is one end of a `socket.socketpair`, the other end is QEMU's (``-chardev socket,fd=N``):
+there is no path that somebody else could connect to. Commands and events are QEMU's own
+(docs/interop/qemu-qmp-ref).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from qemu.qmp import (
+    EventListener,
+    ExecInterruptedError,
+    ExecuteError,
+    QMPClient,
+    QMPError,
+    Runstate,
+    StateError,
+)
+
+from lab.errors import LabError, StartError
+
+# What it logs as an error (a connection that ends) is told by ours.
+logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())
+
+Event = Mapping[str, Any]
+T = TypeVar("T")
+
+
+class RefusedError(LabError):
+    """QEMU answered a command with an error; ``kind`` is QMP's error class."""
+
+    def __init__(self, message: str, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Qmp:
+    """One QMP connection, for use in a ``with`` block: it connects there and closes at the end.
+
+    Events are kept from the first one on, so none that came before `wait_event` is lost.
+    """
+
+    def __init__(self, sock: socket.socket, name: str, *, timeout: float = 30.0) -> None:
+        """``name`` is what errors call this QEMU; ``timeout`` is for its greeting, in seconds."""
+        self._sock = sock
+        self._name = name
+        self._timeout = timeout
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name=f"qmp {name}", daemon=True
+        )
+        self._client = QMPClient(name)
+        self._events: list[Event] = []
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        try:
+            self._wait(self._connect(), self._timeout, "greet")
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def execute(
+        self, command: str, arguments: Mapping[str, object] | None = None, timeout: float = 30.0
+    ) -> Any:
+        """The command's return value.
+
+        Raises RefusedError when QEMU answers with an error, StartError when it is gone or has not
+        answered after ``timeout`` seconds.
+        """
+        call = self._client.execute(command, dict(arguments or {}))
+        try:
+            return self._wait(call, timeout, command)
+        except ExecuteError as error:
+            text = f"{self._name}: QEMU refused {command}: {error}"
+            raise RefusedError(text, error.error_class) from error
+
+    def wait_event(
+        self,
+        name: str,
+        timeout: float,
+        match: Callable[[Event], bool] = lambda _data: True,
+    ) -> Event:
+        """The data of the first event ``name`` for which ``match(data)`` holds.
+
+        It may have come earlier; an event is handed out once. Raises StartError when QEMU is gone
+        or after ``timeout`` seconds; then the events that came instead are named.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._find(name, match), timeout)
+            found = self._find(name, match)
+            if found is None:
+                raise self._no_event(name, timeout)
+            self._events.remove(found)
+        data: Event = found.get("data", {})
+        return data
+
+    def close(self) -> None:
+        """End the connection and the thread; QEMU itself goes on."""
+        if not self._thread.is_alive():
+            return
+        ending = asyncio.run_coroutine_threadsafe(self._disconnect(), self._loop)
+        try:
+            ending.result(timeout=5.0)
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(timeout=5.0)
+            self._loop.close()
+
+    def _wait(self, work: Coroutine[Any, Any, T], timeout: float, what: str) -> T:
+        future: Future[T] = asyncio.run_coroutine_threadsafe(
+            asyncio.wait_for(work, timeout), self._loop
+        )
+        try:
+            return future.result()
+        except TimeoutError as error:
+            text = f"{self._name}: QEMU did not answer {what} within {timeout:.0f} s"
+            raise StartError(text) from error
+        except (ExecInterruptedError, StateError, EOFError, OSError) as error:
+            text = f"{self._name}: QEMU closed its QMP connection during {what}"
+            raise StartError(text) from error
+        except ExecuteError:
+            raise
+        except QMPError as error:
+            raise StartError(f"{self._name}: QMP failed during {what}: {error}") from error
+        except BaseException:
+            future.cancel()  # Ctrl-C while waiting
+            raise
+
+    async def _connect(self) -> None:
+        listener = EventListener()
+        self._client.register_listener(listener)
+        await self._client.connect(self._sock)
+        self._collector = asyncio.create_task(self._collect(listener))
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def _collect(self, listener: EventListener) -> None:
+        async for event in listener:
+            with self._changed:
+                self._events.append(event)
+                self._changed.notify_all()
+
+    async def _watch(self) -> None:
+        """Wake those who wait for an event when the connection ends."""
+        while self._client.runstate == Runstate.RUNNING:
+            await self._client.runstate_changed()
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    async def _disconnect(self) -> None:
+        with suppress(QMPError, EOFError, OSError):  # QEMU was faster
+            await self._client.disconnect()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _find(self, name: str, match: Callable[[Event], bool]) -> Event | None:
+        for event in self._events:
+            if event["event"] == name and match(event.get("data", {})):
+                return event
+        return None
+
+    def _no_event(self, name: str, timeout: float) -> StartError:
+        if self._closed:
+            return StartError(f"{self._name}: QEMU closed its QMP connection before {name}")
+        seen = ", ".join(str(event["event"]) for event in self._events) or "none"
+        return StartError(
+            f"{self._name}: no {name} event within {timeout:.0f} s (events seen: {seen})"
+        )

@@ -1,0 +1,120 @@
+"""Carrier: who moved the packets, from QEMU's system calls, vhost's wake-ups and open files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from lab.evidence import CarrierEvidence
+from lab.plan.data import Carrier
+from lab.report.case import EVIDENCE_FILE, Case, Finding, check
+from lab.report.verdict import Check
+
+# A round trip is two packets. A carrier that moves them is woken, or makes a system call, about
+# twice for it; one that does not is idle but for what an idle window of QEMU leaves after
+# subtraction. The two thresholds lie far from both (a tenth and a half of a round trip).
+BUSY = 0.5
+IDLE = 0.1
+
+_SAYS = {
+    Carrier.QEMU: "QEMU itself moves every packet",
+    Carrier.VHOST: "vhost-net moves them, QEMU none",
+    Carrier.VFIO: "the hardware moves them, QEMU none",
+}
+
+
+def carrier_check(case: Case, carrier: Carrier) -> Check:
+    """The one check of who carries this NIC's packets; what was seen names every sign."""
+    look = partial(_carried, case, carrier)
+    return check(f"{case.prefix}carrier", _SAYS[carrier], EVIDENCE_FILE, look)
+
+
+def syscalls_per_round_trip(seen: CarrierEvidence) -> float:
+    """QEMU's data-path system calls per round trip, idle ones subtracted."""
+    return sum(seen.qemu_syscalls.values()) / seen.round_trips
+
+
+def wakeups_per_round_trip(seen: CarrierEvidence) -> float:
+    """Wake-ups of all vhost threads per round trip."""
+    return sum(thread.wakeups for thread in seen.vhost_threads) / seen.round_trips
+
+
+def carried_by(seen: CarrierEvidence) -> Carrier | None:
+    """Who moved the packets, judging by the counts alone."""
+    if wakeups_per_round_trip(seen) >= BUSY:
+        return Carrier.VHOST
+    if syscalls_per_round_trip(seen) >= BUSY:
+        return Carrier.QEMU
+    return Carrier.VFIO if seen.vfio_fds else None
+
+
+def carrier_words(seen: CarrierEvidence) -> str:
+    """Who moved the packets, in one plain sentence."""
+    threads = ", ".join(sorted({thread.name for thread in seen.vhost_threads}))
+    calls, wakeups = syscalls_per_round_trip(seen), wakeups_per_round_trip(seen)
+    subject = {
+        Carrier.VHOST: f"vhost-net in the host's kernel moved the packets (thread {threads})",
+        Carrier.QEMU: "QEMU itself moved the packets, from user space",
+        Carrier.VFIO: "the hardware itself moved the packets, through VFIO",
+        None: "nobody that was watched moved the packets",
+    }[carried_by(seen)]
+    return (
+        f"{subject}: {calls:.1f} data-path system calls of QEMU and {wakeups:.1f} wake-ups of "
+        f"vhost per round trip, over {seen.round_trips} round trips."
+    )
+
+
+def _carried(case: Case, carrier: Carrier) -> Finding:
+    seen = case.carrier()
+    wrong = list(_contradictions(seen, carrier))
+    return Finding(good=not wrong, observed="; ".join(wrong) if wrong else _signs(seen))
+
+
+def _contradictions(seen: CarrierEvidence, carrier: Carrier) -> Iterator[str]:
+    """Every sign that somebody else carries the packets."""
+    calls, wakeups = syscalls_per_round_trip(seen), wakeups_per_round_trip(seen)
+    if carrier is Carrier.QEMU:
+        if calls < BUSY:
+            yield f"QEMU makes {calls:.1f} data-path system calls per round trip"
+        if seen.vfio_fds:
+            yield f"QEMU holds {seen.vfio_fds} VFIO files"
+    elif calls > IDLE:
+        yield f"QEMU makes {calls:.1f} data-path system calls per round trip"
+    if carrier is Carrier.VHOST:
+        yield from _vhost_absent(seen, wakeups)
+    else:
+        yield from _vhost_present(seen, wakeups)
+    if carrier is Carrier.VFIO and not seen.vfio_fds:
+        yield "QEMU holds no VFIO file"
+
+
+def _vhost_absent(seen: CarrierEvidence, wakeups: float) -> Iterator[str]:
+    if not seen.vhost_threads:
+        yield "no vhost thread"
+    elif wakeups < BUSY:
+        yield f"vhost woken {wakeups:.1f} times per round trip"
+    if not seen.vhost_fds:
+        yield "QEMU holds no /dev/vhost-net"
+    if not seen.vhost_in_qmp:
+        yield "QMP: vhost is off"
+
+
+def _vhost_present(seen: CarrierEvidence, wakeups: float) -> Iterator[str]:
+    if wakeups > IDLE:
+        yield f"vhost woken {wakeups:.1f} times per round trip"
+    if seen.vhost_fds:
+        yield f"QEMU holds {seen.vhost_fds} /dev/vhost-net"
+    if seen.vhost_in_qmp:
+        yield "QMP: vhost is on"
+
+
+def _signs(seen: CarrierEvidence) -> str:
+    signs = [f"QEMU {syscalls_per_round_trip(seen):.1f} system calls a round trip"]
+    if seen.vhost_threads:
+        name = seen.vhost_threads[0].name
+        signs.append(f"{name} woken {wakeups_per_round_trip(seen):.1f} times")
+    if seen.vhost_in_qmp:
+        signs.append("QMP: vhost is on")
+    held = ((seen.vhost_fds, "vhost-net"), (seen.tap_fds, "tap"), (seen.vfio_fds, "vfio"))
+    signs.append("open: " + ", ".join(f"{count} {name}" for count, name in held if count))
+    return "; ".join(signs)

@@ -1,0 +1,109 @@
+"""The judge: plan and evidence in, verdict out. Pure.
+
+Every check looks at one thing only and says what it expected and what it saw. An expectation
+without evidence is an error that names what is missing; it is never a pass.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+
+from lab.evidence import Evidence
+from lab.plan.data import Expectation, Plan
+from lab.report.carrier import carrier_check
+from lab.report.case import CAPTURE_FILE, EVIDENCE_FILE, Case, Finding, MissingError, check
+from lab.report.hops import hop_checks
+from lab.report.reach import reach_checks
+from lab.report.verdict import LEFT_BEHIND, Check, Verdict
+
+
+def judge(plan: Plan, evidence: Evidence, left: tuple[str, ...] | None) -> Verdict:
+    """Hold the evidence against the plan.
+
+    ``left`` is what the undo could not put back, ``None`` when the undo never reported.
+    """
+    checks = [
+        made
+        for expectation in plan.expectations
+        for made in _nic_checks(Case(plan, evidence, expectation, _prefix(plan, expectation)))
+    ]
+    return Verdict(checks=(*checks, *_run_checks(plan, evidence, left)))
+
+
+def _prefix(plan: Plan, expectation: Expectation) -> str:
+    if len(plan.expectations) == 1:
+        return ""
+    nics = Counter(other.guest for other in plan.expectations)[expectation.guest]
+    return f"{expectation.guest}/" if nics == 1 else f"{expectation.guest}.{expectation.nic}/"
+
+
+def _nic_checks(case: Case) -> Iterator[Check]:
+    expectation = case.expectation
+    yield from reach_checks(case)
+    if expectation.hops is not None:
+        yield from hop_checks(case)
+    if expectation.carrier is not None:
+        yield carrier_check(case, expectation.carrier)
+    if expectation.driver is not None:
+        look = partial(_driver, case, expectation.driver)
+        yield check(f"{case.prefix}driver", expectation.driver, EVIDENCE_FILE, look)
+    if expectation.queues is not None:
+        look = partial(_queues, case, expectation.queues)
+        yield check(f"{case.prefix}queues", f"{expectation.queues}", EVIDENCE_FILE, look)
+
+
+def _run_checks(plan: Plan, evidence: Evidence, left: tuple[str, ...] | None) -> Iterator[Check]:
+    """What concerns the whole run."""
+    accelerator = plan.facts.accelerator
+    yield check("captures", "no packet lost", CAPTURE_FILE, partial(_captures, evidence))
+    yield check("accelerator", accelerator, EVIDENCE_FILE, partial(_accelerator, plan, evidence))
+    yield check("evidence", "complete", EVIDENCE_FILE, partial(_complete, evidence))
+    yield check(LEFT_BEHIND, "nothing", EVIDENCE_FILE, partial(_left_behind, left))
+
+
+def _driver(case: Case, expected: str) -> Finding:
+    driver = case.nic().driver
+    if not driver:
+        raise MissingError("the guest did not name the NIC's driver")
+    return Finding(good=driver == expected, observed=driver)
+
+
+def _queues(case: Case, expected: int) -> Finding:
+    queues = case.nic().queues
+    if queues is None:
+        raise MissingError("the guest's queues were not counted")
+    return Finding(good=queues == expected, observed=str(queues))
+
+
+def _captures(evidence: Evidence) -> Finding:
+    if not evidence.captures:
+        raise MissingError("nothing was captured")
+    empty = [capture.where for capture in evidence.captures if not capture.packets]
+    if empty:
+        raise MissingError(f"nothing was captured at {', '.join(empty)}")
+    lossy = [f"{c.drops} lost at {c.where}" for c in evidence.captures if c.drops]
+    total = sum(capture.packets for capture in evidence.captures)
+    return Finding(good=not lossy, observed=", ".join(lossy) or f"{total} packets, none lost")
+
+
+def _accelerator(plan: Plan, evidence: Evidence) -> Finding:
+    ran = {guest.name: guest.accelerator for guest in evidence.guests}
+    silent = [guest.name for guest in plan.guests if guest.name not in ran]
+    if silent:
+        raise MissingError(f"{', '.join(silent)} did not say what it runs on")
+    wrong = [f"{name} on {on}" for name, on in ran.items() if on != plan.facts.accelerator]
+    return Finding(good=not wrong, observed=", ".join(wrong) or plan.facts.accelerator)
+
+
+def _complete(evidence: Evidence) -> Finding:
+    if evidence.missing:
+        raise MissingError("; ".join(evidence.missing))
+    return Finding(good=True, observed="complete")
+
+
+def _left_behind(left: tuple[str, ...] | None) -> Finding:
+    if left is None:
+        raise MissingError("the undo did not report")
+    return Finding(good=not left, observed=", ".join(left) or "nothing")

@@ -1,0 +1,130 @@
+"""The result of a run for the eye: the path, who carried it, the checks, and where things lie.
+
+Colour only helps: whatever it says is also said by a word or a sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from lab.plan.data import Direction
+from lab.report.drawing import Cell, cells, duration, lines
+from lab.report.result import Result, ResultPath
+from lab.report.verdict import Check, Outcome
+
+_WORDS = {
+    Outcome.PASS: ("ok", "green"),
+    Outcome.SKIP: ("skip", "yellow"),
+    Outcome.FAIL: ("FAIL", "bold red"),
+    Outcome.ERROR: ("ERROR", "bold red"),
+}
+_INDENT = 7
+
+
+def show(result: Result, console: Console) -> None:
+    """Print a whole result that has a verdict."""
+    console.print()
+    for path in result.paths:
+        _show_path(path, console)
+    _show_carriers(result, console)
+    _show_checks(result.checks, console)
+    console.print()
+    _show_end(result, console)
+
+
+def _show_path(path: ResultPath, console: Console) -> None:
+    word = "in" if path.direction is Direction.IN else "out"
+    for index, line in enumerate(lines(cells(path), console.width - _INDENT)):
+        label = Text(f"  {word:<{_INDENT - 2}}" if index == 0 else " " * _INDENT, style="bold")
+        console.print(label + _row(line, 0), no_wrap=True)
+        console.print(Text(" " * _INDENT) + _row(line, 1, "dim"), no_wrap=True)
+        console.print(Text(" " * _INDENT) + _row(line, 2, "cyan"), no_wrap=True)
+    total = _total(path)
+    if total:
+        console.print(Text(f"{'':{_INDENT}}{total}", style="dim"))
+    console.print()
+
+
+def _row(line: tuple[Cell, ...], row: int, style: str = "") -> Text:
+    text = Text()
+    for cell in line:
+        text.append(cell.rows[row], style=style if cell.seen else "bold red")
+    text.rstrip()
+    return text
+
+
+def _total(path: ResultPath) -> str:
+    first, last = path.hops[0], path.hops[-1]
+    if first.time_ns is None or last.time_ns is None:
+        return ""
+    error = (first.error_ns or 0) + (last.error_ns or 0)
+    way = f"{duration(last.time_ns - first.time_ns)} from {first.hop} to {last.hop}"
+    return f"{way}, ±{duration(error)} by the guest's clock" if error else way
+
+
+def _show_carriers(result: Result, console: Console) -> None:
+    words = {(path.guest, path.nic): path.words for path in result.paths if path.words}
+    for (guest, nic), text in words.items():
+        who = "" if len(words) == 1 else f"{guest}.{nic}: "
+        console.print(Padding(Text(who + text), (0, 2, 0, 2), expand=False))
+        console.print()
+
+
+def _show_checks(checks: tuple[Check, ...], console: Console) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for title, wrap in (("", False), ("check", False), ("expected", True), ("observed", True)):
+        table.add_column(title, no_wrap=not wrap)
+    for check in checks:
+        word, style = _WORDS[check.outcome]
+        strong = "" if check.outcome is Outcome.PASS else style
+        table.add_row(
+            Text(word, style=style),
+            Text(check.name, style=strong),
+            Text(check.expected),
+            Text(check.observed, style=strong),
+        )
+    console.print(Padding(table, (0, 0, 0, 2), expand=False))
+
+
+def _show_end(result: Result, console: Console) -> None:
+    _, style = _WORDS[result.outcome]
+    text = Text(f"  {result.outcome.upper()}", style=f"bold {style}")
+    text.append(f"  {result.topology}: {_summary(result)}", style="")
+    console.print(text, soft_wrap=True)
+    for line in _facts(result):
+        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _summary(result: Result) -> str:
+    red = [check.name for check in result.checks if not check.outcome.green]
+    seconds = f"in {result.timings['total']:.1f} s" if "total" in result.timings else ""
+    if red:
+        return f"{len(red)} of {len(result.checks)} checks red ({', '.join(red)}) {seconds}"
+    return f"all {len(result.checks)} checks {seconds}"
+
+
+def _facts(result: Result) -> Iterator[str]:
+    """What ran where, and where its traces are."""
+    if result.sabotage:
+        yield f"sabotage {result.sabotage!r} was asked for, so a red check is what should be seen"
+    versions = result.versions
+    on, qemu = (result.accelerator.labhost or "?").upper(), _upstream(versions.labhost_qemu)
+    yield f"lab host   Linux {versions.host_kernel} on QEMU {qemu}, {on}"
+    guest = (result.accelerator.guest or "?").upper()
+    yield f"guest      Linux {versions.guest_kernel} on QEMU {versions.qemu}, {guest} inside it"
+    folders = sorted({str(Path(path).parent) for path in result.artifacts.values()})
+    for folder in folders:
+        names = [Path(path).name for path in result.artifacts.values()]
+        yield f"results    {folder}/"
+        yield f"           {', '.join(sorted(names))}"
+
+
+def _upstream(version: str | None) -> str:
+    """QEMU's own part of a Debian version (deb-version(7)): no epoch, no revision."""
+    return (version or "?").rpartition(":")[2].partition("+")[0].partition("-")[0]

@@ -1,0 +1,124 @@
+"""One run, from a topology to a verdict, on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from lab.errors import InterruptedRunError, UsageError
+from lab.evidence import Evidence
+from lab.labhost.accelerator import Choice
+from lab.model.load import load_topology
+from lab.places import OpenPlace, facts_of, open_place
+from lab.plan import sabotage
+from lab.plan.build import build
+from lab.plan.data import Place, Plan
+from lab.record import Listener, Record
+from lab.report.judge import judge
+from lab.report.result import Accelerators, Result, Versions, costs_in, paths_in
+from lab.results import ResultsFolder, open_results
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What the user asked for. ``sabotage`` names a fault to be built in, to see its check red."""
+
+    topology: str
+    settings: Mapping[str, str]
+    place: Place = Place.LABHOST
+    accelerator: Choice = Choice.AUTO
+    sabotage: str | None = None
+    out: Path | None = None
+    keep: bool = False
+
+
+class RunListener(Listener, Protocol):
+    """Whoever shows a run."""
+
+    def linger(self, result: Result, shell: Callable[[], None]) -> None:
+        """The verdict is known and the place still stands, because the user wants to look."""
+
+
+def run(request: RunRequest, listener: RunListener) -> Result:
+    """Carry out one run; everything that can be decided is decided before anything is started.
+
+    Raises the errors of `lab.errors`; InterruptedRunError after KeyboardInterrupt.
+    """
+    record = Record(listener)
+    with _told_when_interrupted(record):
+        plan = _plan(request)
+        with (
+            open_results(request.out, plan.topology) as folder,
+            open_place(request.accelerator, record, listener) as place,
+        ):
+            evidence = record.follow(place.carry(plan), folder)
+            result = _result(request, plan, evidence, record, place)
+            result = _saved(result, folder)
+            if request.keep:
+                listener.linger(result, place.shell)
+    return result
+
+
+def _plan(request: RunRequest) -> Plan:
+    """The plan, spoiled if that is asked for."""
+    topology = load_topology(request.topology, request.settings)
+    plan = build(topology, facts_of(request.place))
+    if request.sabotage is None:
+        return plan
+    usable = {fault.name: fault for fault in sabotage.applicable(plan)}
+    if request.sabotage not in usable:
+        raise UsageError(
+            f"{plan.topology} has no sabotage {request.sabotage!r}",
+            hint=f"there are: {', '.join(usable) or 'none'}",
+        )
+    return usable[request.sabotage].spoil(plan)
+
+
+def _result(
+    request: RunRequest, plan: Plan, evidence: Evidence, record: Record, place: OpenPlace
+) -> Result:
+    verdict = judge(plan, evidence, record.left)
+    guest = evidence.guests[0] if evidence.guests else None
+    return Result(
+        topology=plan.topology,
+        title=plan.title,
+        outcome=verdict.outcome,
+        status=verdict.status,
+        place=request.place,
+        sabotage=request.sabotage,
+        accelerator=Accelerators(
+            labhost=place.accelerator, guest=guest.accelerator if guest else None
+        ),
+        versions=Versions(
+            labhost_qemu=place.qemu_version,
+            qemu=evidence.qemu,
+            host_kernel=evidence.host_kernel,
+            guest_kernel=guest.kernel if guest else None,
+        ),
+        checks=verdict.checks,
+        paths=paths_in(plan, evidence),
+        costs=costs_in(evidence),
+        commands={guest.name: guest.command for guest in evidence.guests},
+        timings={**record.timings, "total": round(record.seconds, 3)},
+    )
+
+
+def _saved(result: Result, folder: ResultsFolder) -> Result:
+    """The result with the places of its artifacts, on disk as one of them."""
+    folder.write("result.json", b"")
+    complete = result.model_copy(update={"artifacts": dict(folder.files)})
+    folder.write("result.json", complete.document().encode())
+    return complete
+
+
+@contextmanager
+def _told_when_interrupted(record: Record) -> Iterator[None]:
+    """Every clean-up has happened by the time that Ctrl-C gets here."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        told = f"interrupted during {record.where}; nothing was left behind"
+        raise InterruptedRunError(told) from None

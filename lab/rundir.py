@@ -1,0 +1,126 @@
+"""The run folder: where one run keeps its state, private to the user and gone with the run.
+
+It lies in the XDG runtime folder (XDG Base Directory Specification), or below the folder for
+temporary files where there is no runtime folder to write to. A run holds a lock (flock(2)) on its
+folder for as long as it lives, so the next run can tell what a dead one left.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+import platformdirs
+
+from lab.errors import CannotError, LeftBehindError
+
+_LOCK = ".lock"
+_PREFIX = "run-"
+
+
+@contextmanager
+def open_rundir() -> Iterator[Path]:
+    """Yield a new folder of mode 0700, unique to this run; it is removed at the end.
+
+    Folders of runs that are dead are removed on the way. Raises CannotError when no place for run
+    folders is safe to use, LeftBehindError when the folder cannot be removed.
+    """
+    base = _base()
+    with _locked(base):
+        _sweep(base)
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+        owner = _lock(folder)
+    assert owner is not None
+    with owner:
+        try:
+            yield folder
+        finally:
+            _remove(folder)
+
+
+def _base() -> Path:
+    """The first candidate that is ours alone; made when it is missing."""
+    refusals = []
+    for candidate in _candidates():
+        refusal = _refusal(candidate)
+        if not refusal:
+            return candidate
+        refusals.append(refusal)
+    raise CannotError(
+        f"there is no safe place for the run's state: {'; '.join(refusals)}",
+        hint="set XDG_RUNTIME_DIR to a folder of yours with mode 0700",
+    )
+
+
+def _candidates() -> Iterator[Path]:
+    with warnings.catch_warnings():
+        # platformdirs warns when there is no runtime folder; the next candidate is our answer.
+        warnings.simplefilter("ignore")
+        with suppress(OSError):  # its own fall-back belongs to somebody else
+            yield platformdirs.user_runtime_path("hoplab")
+    yield Path(tempfile.gettempdir()) / f"hoplab-{os.geteuid()}"
+
+
+def _refusal(folder: Path) -> str:
+    """Why ``folder`` is not used; empty when it is. Anybody may have made it before us."""
+    try:
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+    except OSError as error:
+        return f"{folder}: {error.strerror}"
+    if not stat.S_ISDIR(status.st_mode):
+        return f"{folder} is not a folder"
+    if status.st_uid != os.geteuid():
+        return f"{folder} belongs to user {status.st_uid}"
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        return f"{folder} is open to others (mode {stat.S_IMODE(status.st_mode):04o})"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"{folder} cannot be written to"
+    return ""
+
+
+@contextmanager
+def _locked(base: Path) -> Iterator[None]:
+    """Hold the lock of the base folder, so that no one sweeps a folder that is not locked yet."""
+    with (base / _LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _lock(folder: Path) -> IO[str] | None:
+    """The folder's lock as an open file, or None when its run is alive."""
+    file = (folder / _LOCK).open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def _sweep(base: Path) -> None:
+    """Remove what dead runs left."""
+    for folder in base.glob(f"{_PREFIX}*"):
+        owner = _lock(folder)
+        if owner is not None:
+            with owner:
+                _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise LeftBehindError(
+            f"the run folder {folder} could not be removed: {error.strerror}",
+            hint=f"rm -r {folder}",
+        ) from error

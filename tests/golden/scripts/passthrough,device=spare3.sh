@@ -1,0 +1,62 @@
+#!/bin/bash
+# a whole port passed through by VFIO
+#
+# Does by hand what `lab run passthrough` does, and puts everything back at the end. Needs root, the
+# kernel and the initrd named below, and the ports eth0, eth2, eth3, eth4, eth1.
+set -euo pipefail
+
+undo=()
+later() { undo=("$*" "${undo[@]}"); }
+put_back() {
+    local line
+    for line in "${undo[@]}"; do
+        eval "$line" || echo "left behind: $line" >&2
+    done
+}
+trap put_back EXIT
+
+# The far end of the cable has a network namespace of its own; a lab host has made it already.
+if [ ! -e /run/netns/wire ]; then
+    ip netns add wire
+    later ip netns del wire
+fi
+if ip link show dev eth1 > /dev/null 2>&1; then
+    ip link set dev eth1 netns wire
+    later ip -n wire link set dev eth1 netns $$
+fi
+
+modprobe vfio-pci
+if [ -e /sys/bus/pci/devices/0000:05:00.0/driver ]; then echo 0000:05:00.0 > /sys/bus/pci/devices/0000:05:00.0/driver/unbind; fi
+echo vfio-pci > /sys/bus/pci/devices/0000:05:00.0/driver_override
+echo 0000:05:00.0 > /sys/bus/pci/drivers_probe
+later 'echo > /sys/bus/pci/devices/0000:05:00.0/driver_override && echo 0000:05:00.0 > /sys/bus/pci/drivers/vfio-pci/unbind && echo 0000:05:00.0 > /sys/bus/pci/drivers_probe'
+ip -n wire link show dev eth1 up | grep -q . || later ip -n wire link set dev eth1 down
+ip -n wire link set dev eth1 up
+ip -n wire address add 10.77.0.1/24 dev eth1
+later 'ip -n wire address del 10.77.0.1/24 dev eth1'
+
+qemu-system-x86_64 \
+    -name guest \
+    -nodefaults \
+    -no-user-config \
+    -machine q35 \
+    -accel kvm \
+    -cpu host \
+    -smp 1 \
+    -m 128M \
+    -display none \
+    -no-reboot \
+    -kernel /usr/share/hoplab/guest/vmlinux \
+    -initrd /usr/share/hoplab/guest/initrd \
+    -append 'console=ttyS0 quiet mitigations=off no_timer_check tsc=reliable net.ifnames=0 panic=-1' \
+    -serial file:guest.console \
+    -chardev socket,id=qmp,path=guest.qmp,server=on,wait=off \
+    -mon chardev=qmp,mode=control \
+    -device virtio-serial-pci \
+    -chardev socket,id=agent,path=guest.agent,server=on,wait=off \
+    -device virtserialport,chardev=agent,name=org.qemu.guest_agent.0 \
+    -device pcie-root-port,id=rp0,chassis=1 \
+    -device vfio-pci,host=0000:05:00.0,id=nic0,bus=rp0 &
+later "{ kill $!; wait $!; } 2> /dev/null || true"
+
+wait

@@ -1,0 +1,117 @@
+#!/bin/bash
+# two guests, three NICs
+#
+# Does by hand what `lab run two-guests` does, and puts everything back at the end. Needs root, the
+# kernel and the initrd named below, and the ports eth0, eth2, eth3, eth4, eth1.
+set -euo pipefail
+
+undo=()
+later() { undo=("$*" "${undo[@]}"); }
+put_back() {
+    local line
+    for line in "${undo[@]}"; do
+        eval "$line" || echo "left behind: $line" >&2
+    done
+}
+trap put_back EXIT
+
+# The far end of the cable has a network namespace of its own; a lab host has made it already.
+if [ ! -e /run/netns/wire ]; then
+    ip netns add wire
+    later ip netns del wire
+fi
+if ip link show dev eth1 > /dev/null 2>&1; then
+    ip link set dev eth1 netns wire
+    later ip -n wire link set dev eth1 netns $$
+fi
+
+ip link add name br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0
+later 'ip link del dev br0'
+ip link set dev eth0 master br0
+later 'ip link set dev eth0 nomaster'
+ip link add name br1 type bridge stp_state 0 forward_delay 0 mcast_snooping 0
+later 'ip link del dev br1'
+ip tuntap add dev tap0 mode tap
+later 'ip tuntap del dev tap0 mode tap'
+ip link set dev tap0 master br1
+later 'ip link set dev tap0 nomaster'
+ip tuntap add dev tap1 mode tap multi_queue
+later 'ip tuntap del dev tap1 mode tap multi_queue'
+ip link set dev tap1 master br0
+later 'ip link set dev tap1 nomaster'
+ip link add link eth2 name macvtap0 address 52:54:00:61:b3:0e type macvtap mode vepa
+later 'ip link del dev macvtap0'
+ip link show dev eth0 up | grep -q . || later ip link set dev eth0 down
+ip link set dev eth0 up
+ip link show dev br0 up | grep -q . || later ip link set dev br0 down
+ip link set dev br0 up
+ip link show dev br1 up | grep -q . || later ip link set dev br1 down
+ip link set dev br1 up
+ip link show dev eth2 up | grep -q . || later ip link set dev eth2 down
+ip link set dev eth2 up
+ip link show dev tap0 up | grep -q . || later ip link set dev tap0 down
+ip link set dev tap0 up
+ip link show dev macvtap0 up | grep -q . || later ip link set dev macvtap0 down
+ip link set dev macvtap0 up
+ip link show dev tap1 up | grep -q . || later ip link set dev tap1 down
+ip link set dev tap1 up
+ip -n wire link show dev eth1 up | grep -q . || later ip -n wire link set dev eth1 down
+ip -n wire link set dev eth1 up
+ip -n wire address add 10.77.0.1/24 dev eth1
+later 'ip -n wire address del 10.77.0.1/24 dev eth1'
+test -c "/dev/tap$(cat /sys/class/net/macvtap0/ifindex)" || { echo "/dev/tap$(cat /sys/class/net/macvtap0/ifindex)" is no device >&2; exit 1; }
+
+qemu-system-x86_64 \
+    -name left \
+    -nodefaults \
+    -no-user-config \
+    -machine q35 \
+    -accel kvm \
+    -cpu host \
+    -smp 1 \
+    -m 128M \
+    -display none \
+    -no-reboot \
+    -kernel /usr/share/hoplab/guest/vmlinux \
+    -initrd /usr/share/hoplab/guest/initrd \
+    -append 'console=ttyS0 quiet mitigations=off no_timer_check tsc=reliable net.ifnames=0 panic=-1' \
+    -serial file:left.console \
+    -chardev socket,id=qmp,path=left.qmp,server=on,wait=off \
+    -mon chardev=qmp,mode=control \
+    -device virtio-serial-pci \
+    -chardev socket,id=agent,path=left.agent,server=on,wait=off \
+    -device virtserialport,chardev=agent,name=org.qemu.guest_agent.0 \
+    -device pcie-root-port,id=rp0,chassis=1 \
+    -netdev tap,id=net0,ifname=tap0,script=no,downscript=no,vhost=off \
+    -device virtio-net-pci,id=nic0,netdev=net0,mac=52:54:00:00:1a:89,bus=rp0,romfile= \
+    -device pcie-root-port,id=rp1,chassis=2 \
+    -netdev tap,id=net1,fd=3,vhost=on \
+    -device virtio-net-pci,id=nic1,netdev=net1,mac=52:54:00:61:b3:0e,bus=rp1,romfile= \
+    3<>"/dev/tap$(cat /sys/class/net/macvtap0/ifindex)" &
+later "{ kill $!; wait $!; } 2> /dev/null || true"
+qemu-system-x86_64 \
+    -name right \
+    -nodefaults \
+    -no-user-config \
+    -machine q35 \
+    -accel kvm \
+    -cpu host \
+    -smp 2 \
+    -m 256M \
+    -display none \
+    -no-reboot \
+    -kernel /usr/share/hoplab/guest/vmlinux \
+    -initrd /usr/share/hoplab/guest/initrd \
+    -append 'console=ttyS0 quiet mitigations=off no_timer_check tsc=reliable net.ifnames=0 panic=-1' \
+    -serial file:right.console \
+    -chardev socket,id=qmp,path=right.qmp,server=on,wait=off \
+    -mon chardev=qmp,mode=control \
+    -device virtio-serial-pci \
+    -chardev socket,id=agent,path=right.agent,server=on,wait=off \
+    -device virtserialport,chardev=agent,name=org.qemu.guest_agent.0 \
+    -device pcie-root-port,id=rp0,chassis=1 \
+    -netdev tap,id=net0,ifname=tap1,script=no,downscript=no,queues=2,vhost=off \
+    -device virtio-net-pci,id=nic0,netdev=net0,mac=52:54:00:aa:bb:cc,bus=rp0,romfile=,vectors=0 &
+later "{ kill $!; wait $!; } 2> /dev/null || true"
+
+wait

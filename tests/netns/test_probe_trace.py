@@ -1,0 +1,38 @@
+"""Counting with the kernel's own tracing."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from lab.errors import CannotError
+from lab.probe import trace
+from lab.probe.trace import open_tracing
+
+pytestmark = pytest.mark.netns
+
+
+def test_calls_on_one_descriptor_are_counted_exactly() -> None:
+    reading, writing = os.pipe()
+    mine = f"fd == {writing} && common_pid == {os.getpid()}"
+    with open_tracing() as tracing:
+        for name in ("read", "write"):
+            tracing.select(f"syscalls/sys_enter_{name}", mine)
+        os.write(writing, b"before")
+        tracing.start()
+        for _ in range(7):
+            os.write(writing, b"x")
+        os.read(reading, 5)
+        tracing.stop()
+        os.write(writing, b"after")
+        calls, wakeups = tracing.counts()
+    os.close(reading)
+    os.close(writing)
+    assert (calls, wakeups) == ({"write": 7}, {})
+    assert not list((trace.TRACEFS / "instances").glob(f"hoplab-{os.getpid()}"))
+
+
+def test_an_event_that_does_not_exist_is_told() -> None:
+    with pytest.raises(CannotError, match="does not trace nobody/knows"), open_tracing() as tracing:
+        tracing.select("nobody/knows", "pid == 1")

@@ -1,0 +1,101 @@
+"""Topology files that are right."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.model.load import load_topology, names, topology_parameters
+from lab.model.template import Parameter, render
+from lab.model.topology import Topology
+from lab.model.words import NicModel
+
+DOC = Path(__file__).parents[2] / "docs" / "topology-format.md"
+
+
+@pytest.mark.parametrize("name", names())
+def test_ours_load_without_any_setting(name: str) -> None:
+    assert load_topology(name, {}).topology == name
+
+
+def test_parameters_with_their_defaults() -> None:
+    assert topology_parameters("vhost") == (
+        Parameter("cpus", "1"),
+        Parameter("queues", "1"),
+        Parameter("vhost", "on"),
+    )
+    assert Parameter("active", "2") in topology_parameters("multiqueue")
+    assert Parameter("vlan", None) in topology_parameters("sriov")
+
+
+@pytest.mark.parametrize(
+    ("word", "meaning"),
+    [("on", True), ("yes", True), ("true", True), ("off", False), ("no", False), ("false", False)],
+)
+def test_switches(word: str, meaning: bool) -> None:
+    topology = load_topology("vhost", {"vhost": word})
+    assert topology.guests[0].nics[0].vhost is meaning
+
+
+def test_a_setting_of_digits_is_a_number() -> None:
+    assert render("{{ n * 2 }}{{ t }}", {"n": "4", "t": "x"}).text == "8x"
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ("a\n{{ x }}\nb\n", [1, 2, 3, 4]),
+        ("{% for i in [1, 2] %}\n- x\n{% endfor %}\nb", [1, 2, 3, 2, 3, 4]),
+        ("{# one\ntwo #}\nb", [1, 3]),
+        ("{% raw %}\n{{ x }}\n{% endraw %}\nb", [1, 2, 3, 4]),
+        ("a\n\n{%- if x %}\nb\n{%- endif %}\n", [1, 4, 6]),
+    ],
+    ids=["plain", "loop", "comment", "raw", "white space control"],
+)
+def test_lines_are_those_of_the_file(source: str, lines: list[int]) -> None:
+    rendered = render(source, {"x": "1"})
+    assert rendered.lines is not None
+    assert list(rendered.lines) == lines
+
+
+def test_a_loaded_topology_cannot_be_changed() -> None:
+    topology = load_topology("vhost", {})
+    with pytest.raises(ValueError, match="frozen"):
+        topology.title = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".yml", ".j2"])
+def test_the_documented_example_loads(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example = re.search(r"```yaml\n(.*?)```", DOC.read_text(), re.DOTALL)
+    assert example is not None
+    (tmp_path / f"example{suffix}").write_text(example[1])
+    monkeypatch.chdir(tmp_path)
+    assert load_topology(f"example{suffix}", {"queues": "2"}).topology == "example"
+
+
+def test_every_key_is_documented() -> None:
+    text = DOC.read_text()
+    assert [
+        key for key in sorted(_keys(Topology.model_json_schema())) if f"`{key}" not in text
+    ] == []
+
+
+def test_every_nic_model_has_a_driver() -> None:
+    assert {model: model.driver for model in NicModel} == {
+        NicModel.VIRTIO: "virtio_net",
+        NicModel.E1000: "e1000",
+        NicModel.E1000E: "e1000e",
+        NicModel.IGB: "igb",
+        NicModel.RTL8139: "8139cp",
+        NicModel.VMXNET3: "vmxnet3",
+    }
+
+
+def _keys(schema: dict[str, Any]) -> set[str]:
+    parts = [schema, *schema["$defs"].values()]
+    return {key for part in parts for key in part.get("properties", {})}
