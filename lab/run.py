@@ -18,7 +18,7 @@ from lab.plan.build import build
 from lab.plan.data import Place, Plan
 from lab.record import Listener, Record
 from lab.report.judge import judge
-from lab.report.result import Accelerators, Result, Versions, costs_in, paths_in
+from lab.report.result import Accelerators, Result, Versions, commands_in, costs_in, paths_in
 from lab.results import ResultsFolder, open_results
 
 
@@ -101,7 +101,7 @@ def _result(
         checks=verdict.checks,
         paths=paths_in(plan, evidence),
         costs=costs_in(evidence),
-        commands={guest.name: guest.command for guest in evidence.guests},
+        commands=commands_in(evidence),
         timings={**record.timings, "total": round(record.seconds, 3)},
     )
 

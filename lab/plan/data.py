@@ -235,7 +235,8 @@ class NicPlan(Data):
 
     ``id`` is the id of QEMU's ``-device``, ``netdev`` that of its ``-netdev`` (empty for vfio).
     ``address`` is the guest's IPv4 address in CIDR form. ``active`` is what ``ethtool -L
-    combined`` is set to in the guest before the proof; ``None`` leaves it alone.
+    combined`` is set to in the guest before the proof; ``None`` leaves it alone. With ``failover``
+    it is the standby of a pair, which the guest's net_failover shows as one device.
     """
 
     id: str
@@ -246,6 +247,7 @@ class NicPlan(Data):
     queues: int = 1
     active: int | None = None
     hotplug: tuple[HotplugStep, ...] = ()
+    failover: bool = False
 
 
 class GuestPlan(Data):
@@ -262,6 +264,32 @@ class GuestPlan(Data):
     nics: tuple[NicPlan, ...]
 
 
+class MigrationPlan(Data):
+    """A guest moves from one QEMU to another while numbered probes go to it.
+
+    ``target`` is the QEMU that waits for it, ``plain`` the same guest without failover, which QEMU
+    has to refuse. ``peer`` is the tester's address, ``taps`` are the standby's devices before and
+    after. ``announce`` is what the source announces the standby with (QMP announce-self) when its
+    VF is gone, ``parameters`` are the target's (QMP migrate-set-parameters). ``abort`` takes the migration back when the source
+    stands still, ``hold_ms`` keeps it so for longer, as management software does that has to see
+    to disks. ``returns``: a primary is there in the end and is waited for. A probe is sent every
+    ``interval_ms``.
+    """
+
+    guest: str
+    nic: str
+    peer: str
+    target: GuestPlan
+    plain: GuestPlan
+    taps: tuple[str, str]
+    announce: dict[str, int]
+    parameters: dict[str, int]
+    abort: bool
+    returns: bool
+    hold_ms: int = 0
+    interval_ms: int = 10
+
+
 # --- probes and expectations --------------------------------------------------------------------
 
 
@@ -273,11 +301,34 @@ class Hop(Data):
     device: str
 
 
+class Segment(Data):
+    """One side's way for the standby: its tap, the bridge, and the bridge's port to the wire."""
+
+    tap: str
+    bridge: str
+    uplink: str
+
+
+class MigrationExpectation(Data):
+    """What a migration must come to.
+
+    ``primary``: the VF carries again in the end. ``downtime_ms`` is the longest silence on the
+    wire that is allowed.
+    """
+
+    outcome: Literal["completed", "cancelled"]
+    primary: bool
+    downtime_ms: int | None
+    source: Segment
+    target: Segment
+
+
 class Expectation(Data):
     """What the topology says of one NIC's path, apart from what it configures.
 
     ``hops`` are in the order of the way in (wire first, guest last). ``None`` means that the
-    topology says nothing about it, so nothing is checked.
+    topology says nothing about it, so nothing is checked. ``bystanders`` see every frame of the
+    cable, because all ports hang on one hub and a bridge's port is promiscuous.
     """
 
     guest: str
@@ -286,6 +337,8 @@ class Expectation(Data):
     carrier: Carrier | None = None
     hops: tuple[Hop, ...] | None = None
     queues: int | None = None
+    bystanders: tuple[Hop, ...] = ()
+    migration: MigrationExpectation | None = None
 
 
 class ProbePlan(Data):
@@ -314,3 +367,4 @@ class Plan(Data):
     guests: tuple[GuestPlan, ...]
     probes: tuple[ProbePlan, ...]
     expectations: tuple[Expectation, ...]
+    migration: MigrationPlan | None = None

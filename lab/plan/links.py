@@ -69,7 +69,7 @@ def _bridges(wiring: Wiring) -> Iterator[Operation]:
 
 
 def _taps(wiring: Wiring) -> Iterator[Operation]:
-    for seat in wiring.seats:
+    for seat in (*wiring.seats, *wiring.targets):
         if seat.nic.bridge is not None:
             yield AddTap(name=seat.device, queues=seat.nic.queues)
             yield AddMember(device=seat.device, bridge=seat.nic.bridge)
@@ -103,7 +103,7 @@ def _functions(wiring: Wiring) -> Iterator[Operation]:
         )
         # A module that is loaded anew leaves its ports down.
         yield from (up, make) if functions.create == "sysfs" else (make, up)
-    for seat in wiring.seats:
+    for seat in (*wiring.seats, *wiring.targets):
         if seat.nic.vf is not None:
             yield from _function(wiring, seat, seat.nic.vf)
 
@@ -142,7 +142,7 @@ def _ups(wiring: Wiring) -> Iterator[Operation]:
     lower = {_lower_port(wiring, seat.nic) for seat in wiring.seats if seat.nic.macvtap}
     for device in sorted(lower):
         yield LinkUp(device=device)
-    for seat in wiring.seats:
+    for seat in (*wiring.seats, *wiring.targets):
         if seat.device:
             yield LinkUp(device=seat.device)
     yield LinkUp(device=wiring.facts.tester, where=WIRE)

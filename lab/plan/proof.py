@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lab.model.topology import Expect
 from lab.model.words import HopWord, PortName
+from lab.plan import migration
 from lab.plan.data import HOST, WIRE, Carrier, Expectation, Hop, ProbePlan
 from lab.plan.wiring import WIRE_ADDRESS, Seat, Wiring
 
@@ -15,20 +16,20 @@ def probes(wiring: Wiring) -> tuple[ProbePlan, ...]:
     """One set of traffic for each NIC."""
     return tuple(
         ProbePlan(guest=seat.guest.name, nic=seat.id, peer=WIRE_ADDRESS, sizes=SIZES)
-        for seat in wiring.seats
+        for seat in wiring.lanes
     )
 
 
 def expectations(wiring: Wiring) -> tuple[Expectation, ...]:
     """What the topology says of each NIC, its hop words resolved to devices."""
-    return tuple(_expectation(wiring, seat) for seat in wiring.seats)
+    return tuple(_expectation(wiring, seat) for seat in wiring.lanes)
 
 
 def _expectation(wiring: Wiring, seat: Seat) -> Expectation:
     said = _said(wiring, seat)
     hops = None
     if said.hops is not None:
-        hops = tuple(_hop(wiring, seat, word) for word in said.hops)
+        hops = tuple(_hop(wiring, wiring.final(seat), word) for word in said.hops)
     return Expectation(
         guest=seat.guest.name,
         nic=seat.id,
@@ -36,6 +37,22 @@ def _expectation(wiring: Wiring, seat: Seat) -> Expectation:
         carrier=None if said.carrier is None else Carrier(said.carrier),
         hops=hops,
         queues=said.queues,
+        bystanders=_bystanders(wiring, seat, hops or ()),
+        migration=migration.expected(wiring, seat, said),
+    )
+
+
+def _bystanders(wiring: Wiring, seat: Seat, hops: tuple[Hop, ...]) -> tuple[Hop, ...]:
+    """Every port of the host, and the bridges, where a standby's bridge listens on the cable."""
+    if seat.nic.failover is None:
+        return ()
+    devices = [(port.name, port.device) for port in wiring.facts.ports]
+    devices += [(bridge.name, bridge.name) for bridge in wiring.topology.bridges]
+    way = {(hop.where, hop.device) for hop in hops}
+    return tuple(
+        Hop(name=name, where=HOST, device=device)
+        for name, device in devices
+        if (HOST, device) not in way
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lab.plan import failover
 from lab.plan.data import (
     AddBridge,
     AddMember,
@@ -146,9 +147,13 @@ def _carried_by_vhost(plan: Plan) -> bool:
 
 
 def _swappable(plan: Plan) -> bool:
-    """Only vhost carries virtio alone: any other model there would turn the carrier red too."""
+    """Only vhost carries virtio alone: any other model there would turn the carrier red too.
+
+    And only virtio can be the standby of a pair.
+    """
     models = {word.partition(",")[0] for guest in plan.guests for word in guest.argv}
-    return not _carried_by_vhost(plan) and bool(models & _SWAPS.keys())
+    pair = any(nic.failover for guest in plan.guests for nic in guest.nics)
+    return not _carried_by_vhost(plan) and not pair and bool(models & _SWAPS.keys())
 
 
 def _unverified(plan: Plan) -> bool:
@@ -201,5 +206,6 @@ SABOTAGES = (
         _unverified,
         _bad_checksum,
     ),
+    *(Sabotage(*fault) for fault in failover.FAULTS),
 )
 _BY_NAME = {sabotage.name: sabotage for sabotage in SABOTAGES}

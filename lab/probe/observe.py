@@ -76,7 +76,9 @@ def observe(
             sent = [_send(host, wire, sender, lane) for lane in lanes]
             captures = (wire.finish(), path.finish(), *(each.capture for each in sent))
     carriers = tuple(_carrier(host, lane) for lane in lanes)
-    views = [_view(each, in_order(wire.frames, path.frames)) for each in sent]
+    views = [
+        _view(each, in_order(wire.frames, _on_path(plan, each.lane, path.frames))) for each in sent
+    ]
     frames = in_order(wire.frames, path.frames, *(view.frames for view in views))
     _save(folder / PCAPNG, pcapng(frames, _names(lanes)), emit)
     return Evidence(
@@ -159,6 +161,18 @@ def _carrier(host: Host, lane: Lane) -> CarrierEvidence:
         sock = open_icmp(lane.ends)
     with sock:
         return observe_carrier(lane.probe, lane.guest, sock)
+
+
+def _on_path(plan: Plan, lane: Lane, frames: list[Frame]) -> Iterator[Frame]:
+    """Those of the host that the path explains: not what a hub repeats to other ports as well."""
+    lane_key = (lane.probe.guest, lane.probe.nic)
+    others = {
+        hop.device
+        for expectation in plan.expectations
+        if (expectation.guest, expectation.nic) == lane_key
+        for hop in expectation.bystanders
+    }
+    return (frame for frame in frames if frame.device not in others)
 
 
 def _view(sent: Sent, outside: tuple[Frame, ...]) -> View:

@@ -15,6 +15,7 @@ from lab.plan.data import Expectation, Plan
 from lab.report.carrier import carrier_check
 from lab.report.case import CAPTURE_FILE, EVIDENCE_FILE, Case, Finding, MissingError, check
 from lab.report.hops import hop_checks
+from lab.report.migration import meaningful, migration_checks
 from lab.report.reach import reach_checks
 from lab.report.verdict import LEFT_BEHIND, Check, Verdict
 
@@ -40,6 +41,13 @@ def _prefix(plan: Plan, expectation: Expectation) -> str:
 
 
 def _nic_checks(case: Case) -> Iterator[Check]:
+    expected = case.expectation.migration
+    migrated = tuple(migration_checks(case, expected)) if expected else ()
+    yield from meaningful(_path_checks(case), migrated, case.prefix)
+    yield from migrated
+
+
+def _path_checks(case: Case) -> Iterator[Check]:
     expectation = case.expectation
     yield from reach_checks(case)
     if expectation.hops is not None:

@@ -72,7 +72,8 @@ def disorder(path: Path) -> tuple[str, ...]:
 
 def strangers(expectation: Expectation, probe: MarkedProbe) -> tuple[str, ...]:
     """Devices of the host and of the wire that saw the probe and are not on its way."""
-    expected = {(hop.where, hop.device) for hop in expectation.hops or ()}
+    known = (*(expectation.hops or ()), *expectation.bystanders)
+    expected = {(hop.where, hop.device) for hop in known}
     seen = {
         (sighting.where, sighting.device)
         for sighting in probe.sightings
