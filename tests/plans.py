@@ -25,6 +25,9 @@ CASES: tuple[tuple[str, dict[str, str]], ...] = (
     ("passthrough", {"device": "spare3"}),
     ("sriov", {}),
     ("sriov", {"vfs": "3", "vf": "2", "vlan": "100", "create": "max_vfs", "persist": "yes"}),
+    ("failover", {}),
+    ("failover", {"vf_on_target": "no"}),
+    ("failover", {"abort": "yes"}),
     ("two-guests", {}),
 )
 

@@ -270,10 +270,10 @@ class MigrationPlan(Data):
     ``target`` is the QEMU that waits for it, ``plain`` the same guest without failover, which QEMU
     has to refuse. ``peer`` is the tester's address, ``taps`` are the standby's devices before and
     after. ``announce`` is what the source announces the standby with (QMP announce-self) when its
-    VF is gone, ``parameters`` are the target's (QMP migrate-set-parameters). ``abort`` takes the migration back when the source
-    stands still, ``hold_ms`` keeps it so for longer, as management software does that has to see
-    to disks. ``returns``: a primary is there in the end and is waited for. A probe is sent every
-    ``interval_ms``.
+    VF is gone, ``parameters`` are the target's (QMP migrate-set-parameters). ``abort`` takes the
+    migration back when the source stands still, ``hold_ms`` keeps it so for longer, as management
+    software does that has to see to disks. With ``returns`` a primary is there in the end and is
+    waited for. A probe is sent every ``interval_ms``.
     """
 
     guest: str

@@ -19,6 +19,16 @@ APPLICABLE = {
     "macvtap": {"vhost-off"},
     "passthrough": set[str](),
     "sriov": set[str](),
+    "failover": {
+        "no-vf-there",
+        "other-mac",
+        "no-announcement",
+        "standby-cut",
+        "lossy-standby",
+        "long-pause",
+        "vf-hidden",
+        "other-end",
+    },
 }
 PAIRS = [(name, by_name(each)) for name, fitting in APPLICABLE.items() for each in sorted(fitting)]
 IDS = [f"{name}.{sabotage.name}" for name, sabotage in PAIRS]
