@@ -59,8 +59,12 @@ class Stream:
         """Send until `stop`; a probe that is late is sent at once, none is left out."""
         try:
             self._send()
+        except OSError as error:
+            raise StartError(f"the tester cannot send: {error.strerror}") from error
         finally:
             self._ended.set()
+            with self._more:
+                self._more.notify_all()
 
     def _send(self) -> None:
         packet = Packet(0, "icmp", Direction.IN, _SIZE)
@@ -82,8 +86,9 @@ class Stream:
         with self._more:
             wanted = self._sent + milliseconds // self._interval_ms
             limit = _PACE_SECONDS + milliseconds / 1000
-            if not self._more.wait_for(lambda: self._sent >= wanted, limit):
-                raise StartError("the numbered probes were not sent: the sender has stopped")
+            self._more.wait_for(lambda: self._sent >= wanted or self._ended.is_set(), limit)
+            if self._sent < wanted:
+                raise StartError("the numbered probes were not sent in time")
 
     def stop(self) -> None:
         """Send no more."""
