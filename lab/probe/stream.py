@@ -100,7 +100,10 @@ class Stream:
         self._ended.wait()
         wire = self.captures[WIRE]
         last = self._sent - 1
-        wire.wait(lambda frame: frame.number == last, time.monotonic() + _GRACE_SECONDS)
+        wire.wait(
+            lambda frame: frame.number == last and not frame.outgoing,
+            time.monotonic() + _GRACE_SECONDS,
+        )
         self._watch.poll()
         finished = [capture.finish() for capture in self.captures.values()]
         return StreamEvidence(
