@@ -8,9 +8,10 @@ from lab.guest.qemu import Guest
 
 # A primary comes when virtio_net has said that it knows pairs: after the guest's boot has loaded
 # the drivers of what was there. Nothing in the guest listens to uevents, so its driver is loaded
-# here. A VF's driver has a carrier 1 to 3 s after it came.
+# here, whenever the number of PCI devices has changed.
 _SCRIPT = r"""
-left={tries}
+now() {{ read -r time rest </proc/uptime; time=${{time%.*}}; }}
+now; end=$((time + {seconds})); known=
 while :; do
   out=; ready=
   for dir in /sys/class/net/*; do
@@ -21,14 +22,15 @@ while :; do
     out="$out${{dir##*/}} ${{master##*/}} ${{driver##*/}} $up
 "
   done
-  left=$((left - 1))
-  [ -z "$ready" ] && [ "$left" -gt 0 ] || break
-  cat /sys/bus/pci/devices/*/modalias | xargs modprobe -a -q
+  now
+  [ -z "$ready" ] && [ "$time" -lt "$end" ] || break
+  set -- /sys/bus/pci/devices/*
+  [ "$#" = "$known" ] || cat /sys/bus/pci/devices/*/modalias | xargs modprobe -a -q
+  known=$#
   sleep 0.1
 done
 echo "$out"
 """
-_STEP_SECONDS = 0.1
 PAIR_SECONDS = 10.0
 """How long a primary may take to come, and its carrier: 1 to 3 s of it are the VF's driver's."""
 
@@ -38,8 +40,7 @@ def pair(guest: Guest, seconds: float) -> Pair:
 
     Raises StartError where the guest has no standby below a device of net_failover.
     """
-    tries = max(1, int(seconds / _STEP_SECONDS))
-    result = guest.run(_SCRIPT.format(tries=tries), deadline=30.0 + 5 * seconds)
+    result = guest.run(_SCRIPT.format(seconds=round(seconds)), deadline=30.0 + 2 * seconds)
     rows = [line.split() for line in result.out.splitlines() if line.strip()]
     standby = next((row for row in rows if row[2] == "virtio_net"), None)
     if standby is None:
