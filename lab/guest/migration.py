@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lab.errors import LabError
+from lab.errors import LabError, StartError
 from lab.evidence import Moment
 from lab.guest.qemu import Guest
 from lab.plan.data import MigrationPlan
@@ -23,6 +23,7 @@ _CAPABILITIES = ("events", "pause-before-switchover")
 _ENDED = ("completed", "cancelled", "failed")
 # For one step. Far above what was measured (3 s for all of them, nested in a lab host under TCG).
 _SECONDS = 60.0
+_LAST_WORDS_SECONDS = 1.0
 
 Tell = Callable[[str], None]
 
@@ -40,9 +41,7 @@ class Sides:
 
     def running(self) -> tuple[Literal["source", "target"], ...]:
         """Those that run their guest, by their own word."""
-        return tuple(
-            name for name, guest in self.both() if guest.qmp.execute("query-status")["running"]
-        )
+        return tuple(name for name, guest in self.both() if _runs(guest))
 
 
 def refusal(guest: Guest, file: Path) -> str:
@@ -77,7 +76,7 @@ def migrate(
         (sides.target if status == "completed" else source).qmp.wait_event("RESUME", _SECONDS)
     except LabError:
         for _name, guest in sides.both():
-            guest.check()
+            guest.check(_LAST_WORDS_SECONDS)
         raise
     tell(_ending(status, source))
     return status
@@ -96,6 +95,14 @@ def moments(sides: Sides, since_ns: int) -> tuple[Moment, ...]:
         for event in guest.qmp.history
     ]
     return tuple(sorted((m for m in told if m.time_ns >= since_ns), key=lambda m: m.time_ns))
+
+
+def _runs(guest: Guest) -> bool:
+    """A target whose migration was taken back has ended, as QEMU does then."""
+    try:
+        return bool(guest.qmp.execute("query-status")["running"])
+    except StartError:
+        return False
 
 
 def _begin(plan: MigrationPlan, sides: Sides, uri: str) -> None:

@@ -74,9 +74,9 @@ class Guest:
         self.name, self.nics = source.name, source.nics
         self._kernel, self._booted = source._kernel, source._booted
 
-    def check(self) -> None:
-        """Raise StartError if QEMU has ended."""
-        self._process.check()
+    def check(self, seconds: float = 0.0) -> None:
+        """Raise StartError if QEMU has ended, or does within ``seconds``."""
+        self._process.check(seconds)
 
     def evidence(self) -> GuestEvidence:
         """The guest as it runs, by QEMU's and its own word."""

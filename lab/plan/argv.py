@@ -90,6 +90,8 @@ def _channels() -> Iterator[str]:
 def _nic(wiring: Wiring, seat: Seat) -> Iterator[str]:
     """A root port of its own for each NIC: only behind one can a NIC be plugged in later."""
     yield from ("-device", f"pcie-root-port,id={seat.root_port},chassis={seat.index + 1}")
+    if seat.standby and seat.nic.vf is None:
+        return  # an empty place is a place: QEMU migrates between equal machines only
     if seat.netdev:
         yield from ("-netdev", _netdev(seat))
     yield from ("-device", _device(wiring, seat))

@@ -90,10 +90,9 @@ class Wiring:
             return ()
         taps = sum(seat.nic.bridge is not None for seat in self.seats)
         return tuple(
-            target
+            _moved(seat, migration.bridge, f"tap{taps}", migration.vf)
             for seat in self.seats
             if seat.guest.name == migration.guest
-            and (target := _moved(seat, migration.bridge, f"tap{taps}", migration.vf))
         )
 
     def final(self, seat: Seat) -> Seat:
@@ -157,13 +156,11 @@ def _standby_id(guest: Guest, nic: Nic) -> str:
     return next((f"nic{index}" for index, each in enumerate(guest.nics) if each is standby), "")
 
 
-def _moved(seat: Seat, bridge: str, tap: str, vf: TargetVf | None) -> Seat | None:
-    """A NIC of a failover pair on the other side; None for a primary that there is none for."""
+def _moved(seat: Seat, bridge: str, tap: str, vf: TargetVf | None) -> Seat:
+    """A NIC of a failover pair on the other side; without ``vf`` the primary's place is empty."""
     if not seat.standby:
         return replace(seat, nic=seat.nic.model_copy(update={"bridge": bridge}), device=tap)
-    if vf is None:
-        return None
-    there = Vf(port=vf.port, index=vf.index)
+    there = Vf(port=vf.port, index=vf.index) if vf else None
     return replace(seat, nic=seat.nic.model_copy(update={"vf": there}))
 
 

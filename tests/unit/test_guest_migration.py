@@ -30,8 +30,11 @@ class Monitor:
         self._pending: list[dict[str, Any]] = []
         self._told = told
         self._refused = refused
+        self.gone = False
 
     def execute(self, command: str, arguments: object = None) -> Any:
+        if self.gone:
+            raise StartError("QEMU closed its QMP connection")
         self.commands.append((command, arguments))
         if command == self._refused:
             raise RefusedError(f"QEMU refused {command}: no", "GenericError")
@@ -65,7 +68,7 @@ class Machine:
         self._ended = ended
         self._out = out
 
-    def check(self) -> None:
+    def check(self, _seconds: float = 0.0) -> None:
         if self._ended:
             raise StartError("guest died")
 
@@ -143,6 +146,13 @@ def test_a_qemu_that_died_is_the_cause() -> None:
     both = sides(source(migrate=statuses("setup")), ended=True)
     with pytest.raises(StartError, match="guest died"):
         migrate(planned(), both, SOCKET, lambda: None, print)
+
+
+def test_a_target_that_has_ended_runs_nothing() -> None:
+    both = sides(Monitor({}))
+    assert both.running() == ("source", "target")
+    cast("Monitor", both.target.qmp).gone = True
+    assert both.running() == ("source",)
 
 
 def test_moments_are_in_order_and_not_from_before() -> None:
