@@ -287,7 +287,7 @@ class MigrationPlan(Data):
     abort: bool
     returns: bool
     hold_ms: int = 0
-    interval_ms: int = 10
+    interval_ms: int = 20
 
 
 # --- probes and expectations --------------------------------------------------------------------

@@ -56,7 +56,7 @@ class Stream:
         self._more = threading.Condition()
 
     def send(self) -> None:
-        """Send until `stop`; a probe that is late is sent at once, none is left out."""
+        """Send until `stop`, never two probes closer together than the interval but for jitter."""
         try:
             self._send()
         except OSError as error:
@@ -77,8 +77,9 @@ class Stream:
             with self._more:
                 self._sent = number + 1
                 self._more.notify_all()
-            due += self._interval_ms / 1000
-            if self._stop.wait(max(0.0, due - time.monotonic())):
+            # Who comes late makes no burst of it: that would overflow queues which the path has not.
+            due = max(due + self._interval_ms / 1000, time.monotonic())
+            if self._stop.wait(due - time.monotonic()):
                 return
 
     def pass_by(self, milliseconds: int) -> None:
