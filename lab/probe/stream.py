@@ -77,7 +77,7 @@ class Stream:
             with self._more:
                 self._sent = number + 1
                 self._more.notify_all()
-            # Who comes late makes no burst of it: that would overflow queues which the path has not.
+            # Who comes late makes no burst of it: that would overflow queues on the way.
             due = max(due + self._interval_ms / 1000, time.monotonic())
             if self._stop.wait(due - time.monotonic()):
                 return
