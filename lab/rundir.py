@@ -10,11 +10,12 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import stat
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -34,16 +35,26 @@ def open_rundir() -> Iterator[Path]:
     folders is safe to use, LeftBehindError when the folder cannot be removed.
     """
     base = _base()
-    with _locked(base):
-        _sweep(base)
-        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
-        owner = _lock(folder)
-    assert owner is not None
-    with owner:
-        try:
-            yield folder
-        finally:
-            _remove(folder)
+    with ExitStack() as stack:
+        with _signals_held(), _locked(base):
+            _sweep(base)
+            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+            owner = _lock(folder)
+            assert owner is not None
+            stack.enter_context(owner)
+            stack.callback(_remove, folder)
+        yield folder
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let Ctrl-C wait until what was made is known to whoever removes it."""
+    held = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _base() -> Path:
