@@ -43,6 +43,7 @@ app.command("lab.cli.look:cmdline", name="cmdline", help="Print a topology as a 
 app.command("lab.cli.look:sabotages", name="sabotages", help="List the faults to build in.")
 app.command("lab.cli.look:schema", name="schema", help="Print a file format's JSON schema.")
 app.command("lab.cli.shell:shell", name="shell", help="A root shell in a fresh lab host.")
+app.command("lab.cli.down:down", name="down", help="Put back what killed runs left.")
 app.command("lab.cli.images:app", name="images", help="Build, list, verify or prune images.")
 
 

@@ -27,6 +27,7 @@ PROBE_SECONDS = 10.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _KVM = Path("/dev/kvm")
 _OK = "hoplab-probe: ok"
+_NOT_NESTED = "KVM works but offers no nested virtualisation (svm or vmx)"
 
 
 class Choice(StrEnum):
@@ -43,6 +44,11 @@ class Finding:
 
     usable: bool
     reason: str
+
+    @property
+    def boots(self) -> bool:
+        """Whether a guest booted, be it without nested virtualisation."""
+        return self.usable or self.reason == _NOT_NESTED
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,17 @@ def choose(choice: Choice, spec: ProbeSpec, cache: Path, rundir: Path) -> Decisi
     """
     if choice is Choice.TCG:
         return Decision(Accelerator.TCG, "TCG was asked for")
-    return decide(choice, _finding(spec, cache, rundir))
+    return decide(choice, find_out(spec, cache, rundir))
+
+
+def choose_for_guests(choice: Choice, spec: ProbeSpec, cache: Path, rundir: Path) -> Decision:
+    """As `choose`, for guests that run no guests of their own."""
+    if choice is Choice.TCG:
+        return Decision(Accelerator.TCG, "TCG was asked for")
+    finding = find_out(spec, cache, rundir)
+    if finding.boots:
+        return Decision(Accelerator.KVM, "KVM booted a kernel")
+    return decide(choice, finding)
 
 
 def decide(choice: Choice, finding: Finding) -> Decision:
@@ -106,12 +122,12 @@ def judge(console: str, otherwise: str) -> Finding:
         if _OK in line:
             flags = line.split(_OK, 1)[1].split()
             nested = "svm" in flags or "vmx" in flags
-            reason = "" if nested else "KVM works but offers no nested virtualisation (svm or vmx)"
-            return Finding(nested, reason)
+            return Finding(nested, "" if nested else _NOT_NESTED)
     return Finding(False, otherwise)
 
 
-def _finding(spec: ProbeSpec, cache: Path, rundir: Path) -> Finding:
+def find_out(spec: ProbeSpec, cache: Path, rundir: Path) -> Finding:
+    """What is known of KVM here; a guest is booted under it where nothing is."""
     try:
         os.close(os.open(_KVM, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:

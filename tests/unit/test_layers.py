@@ -26,6 +26,7 @@ LAYERS = (
     ("guest",),
     ("probe",),
     ("execute", "inside"),
+    ("here",),
     ("report",),
     ("results", "record"),
     ("places",),
