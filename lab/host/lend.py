@@ -33,6 +33,7 @@ _PREFIX = "ports-"
 _JOURNAL = "journal.json"
 _HOME = "home"
 _NET = Path("/sys/class/net")
+_OWN = Path("/proc/thread-self/ns/net")
 _SETTINGS = ("ipv4/conf", "ipv6/conf")
 _IFF_UP, _IFF_LOOPBACK = 1, 8
 _SCOPE_LINK = 253
@@ -95,7 +96,7 @@ def inspect(where: str, device: str) -> LentPort:
         return LentPort(
             where=where,
             name=device,
-            home=Path("/proc/thread-self/ns/net").stat().st_ino,
+            home=_OWN.stat().st_ino,
             up=bool(message["flags"] & _IFF_UP),
             mtu=message.get_attr("IFLA_MTU"),
             mac=message.get_attr("IFLA_ADDRESS"),
@@ -173,7 +174,7 @@ def _lend(folder: Path, port: LentPort) -> None:
 
 
 def _give_back(folder: Path, port: LentPort) -> tuple[str, ...]:
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
     try:
         if os.fstat(home).st_ino != port.home:
             raise CannotError("it belongs to another network namespace than this one")
@@ -207,8 +208,8 @@ def _bring(file: Path, name: str, home: int) -> None:
 
 
 def _is_namespace(fd: int) -> bool:
-    """Whether a namespace is mounted on the file: its link says so (proc_pid_fd(5))."""
-    return str(Path(f"/proc/self/fd/{fd}").readlink()).startswith("net:")
+    """Whether a namespace is mounted on the file, rather than the file being empty still."""
+    return os.fstat(fd).st_dev == _OWN.stat().st_dev
 
 
 def _move(netlink: Any, name: str, namespace: int) -> None:
