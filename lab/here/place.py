@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lab
 from lab.errors import UsageError
 from lab.events import Emit, Note
 from lab.host.lend import inspect, lend
@@ -22,6 +21,7 @@ from lab.labhost.channel import Channel
 from lab.labhost.machine import Accelerator
 from lab.labhost.process import Program, running
 from lab.labhost.setup import Images
+from lab.paths import python_path
 from lab.plan.data import HOST, VETH, WIRE, Facts, Place, Plan, Port
 
 _ENTRY = "the run"
@@ -142,7 +142,7 @@ def _worker(rundir: Path) -> Iterator[Channel]:
     program = Program(
         name="worker",
         argv=(sys.executable, "-m", "lab.here.worker", str(theirs.fileno())),
-        environment={**os.environ, "PYTHONPATH": _python_path()},
+        environment={**os.environ, "PYTHONPATH": python_path()},
         console=rundir / "worker-console.log",
         stderr=rundir / "worker-stderr.log",
         what="the worker",
@@ -155,12 +155,6 @@ def _worker(rundir: Path) -> Iterator[Channel]:
         finally:
             ours.close()
             process.stop(_STOP_SECONDS)
-
-
-def _python_path() -> str:
-    """The worker imports the very package that runs here."""
-    package = str(Path(lab.__file__).parents[1])
-    return os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH", ""))))
 
 
 def _pci(device: str) -> tuple[str, str]:

@@ -30,7 +30,7 @@ LAYERS = (
     ("report",),
     ("results", "record"),
     ("places",),
-    ("run",),
+    ("run", "batch"),
     ("cli",),
     ("__main__",),
 )
