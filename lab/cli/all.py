@@ -69,7 +69,7 @@ def all_(
 
 
 def _ended(result: Result) -> Stage:
-    return Stage(name=result.topology, seconds=_seconds(result), detail=result.outcome.value)
+    return Stage(name=result.topology, seconds=_seconds(result), detail=_word(result))
 
 
 def _seconds(result: Result) -> float:
@@ -128,5 +128,5 @@ def _reasons(result: Result) -> list[str]:
         if not check.outcome.green
     ]
     if result.error:
-        lines.append(f"{result.topology}: {result.error.message}")
+        lines.append(result.error.message)
     return lines

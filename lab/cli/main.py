@@ -45,6 +45,7 @@ app.command("lab.cli.look:sabotages", name="sabotages", help="List the faults to
 app.command("lab.cli.look:schema", name="schema", help="Print a file format's JSON schema.")
 app.command("lab.cli.shell:shell", name="shell", help="A root shell in a fresh lab host.")
 app.command("lab.cli.down:down", name="down", help="Put back what killed runs left.")
+app.command("lab.cli.doctor:doctor", name="doctor", help="Say what this machine can do.")
 app.command("lab.cli.images:app", name="images", help="Build, list, verify or prune images.")
 
 

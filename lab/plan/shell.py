@@ -17,6 +17,7 @@ from lab.plan.data import (
     AddVfs,
     BindVfio,
     Exec,
+    FillChecksums,
     LinkUp,
     Operation,
     SetVf,
@@ -130,6 +131,13 @@ def _(operation: BindVfio) -> Step:
         f" && echo {pci} > /sys/bus/pci/drivers/vfio-pci/unbind"
         f" && echo {pci} > /sys/bus/pci/drivers_probe",
     )
+
+
+@step.register
+def _(operation: FillChecksums) -> Step:
+    enter = "" if operation.where == HOST else f"ip netns exec {shlex.quote(operation.where)} "
+    command = f"{enter}ethtool -K {shlex.quote(operation.device)} tx"
+    return Step((f"{command} off",), f"{command} on")
 
 
 @step.register

@@ -30,7 +30,7 @@ LAYERS = (
     ("report",),
     ("results", "record"),
     ("places",),
-    ("run", "batch"),
+    ("run", "batch", "doctor"),
     ("cli",),
     ("__main__",),
 )
