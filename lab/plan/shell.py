@@ -135,8 +135,7 @@ def _(operation: BindVfio) -> Step:
 
 @step.register
 def _(operation: FillChecksums) -> Step:
-    enter = "" if operation.where == HOST else f"ip netns exec {shlex.quote(operation.where)} "
-    command = f"{enter}ethtool -K {shlex.quote(operation.device)} tx"
+    command = f"{_inside(operation.where)}ethtool -K {shlex.quote(operation.device)} tx"
     return Step((f"{command} off",), f"{command} on")
 
 
