@@ -110,7 +110,12 @@ def _instances() -> Path:
     instances = TRACEFS / "instances"
     if not instances.is_dir():
         argv = ["mount", "-t", "tracefs", "tracefs", str(TRACEFS)]
-        mounted = subprocess.run(argv, capture_output=True, text=True, check=False)
+        try:
+            mounted = subprocess.run(argv, capture_output=True, text=True, check=False)
+        except FileNotFoundError as error:
+            raise CannotError(
+                "the program mount is not installed", hint="apt-get install mount"
+            ) from error
         if mounted.returncode:
             raise CannotError(
                 f"there is no tracefs on {TRACEFS}: {mounted.stderr.strip()}", hint=_HINT
