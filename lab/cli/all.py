@@ -51,7 +51,8 @@ def all_(
     if jobs < 1:
         raise UsageError("--jobs takes a number from 1 on")
     began = time.monotonic()
-    request = BatchRequest(topologies or tuple(names()), on, accel, jobs, out)
+    wanted = tuple(dict.fromkeys(topologies or names()))
+    request = BatchRequest(wanted, on, accel, jobs, out)
     console = Console(stderr=json)
     with Screen(console) as screen:
         build_images(screen)
