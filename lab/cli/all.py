@@ -30,7 +30,7 @@ _STYLES = {
     Outcome.FAIL: "bold red",
     Outcome.ERROR: "bold red",
 }
-_CARRIERS = {Carrier.QEMU: "QEMU", Carrier.VHOST: "vhost-net", Carrier.VFIO: "hardware (VFIO)"}
+_CARRIERS = {Carrier.QEMU: "QEMU", Carrier.VHOST: "vhost-net", Carrier.VFIO: "hardware"}
 _MOST_JOBS = 2
 _CANNOT = 3
 
