@@ -57,6 +57,46 @@ def _signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextmanager
+def open_state(prefix: str) -> Iterator[Path]:
+    """Yield a new folder of mode 0700 for what must be found again after SIGKILL.
+
+    It stays at the end, unless it is empty: what is in it says what is still to be put back.
+    """
+    base = _base()
+    with _locked(base):
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=base))
+        owner = _lock(folder)
+    assert owner is not None
+    with owner:
+        try:
+            yield folder
+        finally:
+            _forget(folder)
+
+
+@contextmanager
+def open_orphans(prefix: str) -> Iterator[tuple[Path, ...]]:
+    """Yield the folders of `open_state` whose runs are dead; they go as they do there."""
+    base = _base()
+    with ExitStack() as stack:
+        folders = []
+        with _locked(base):
+            for folder in sorted(base.glob(f"{prefix}*")):
+                if owner := _lock(folder):
+                    stack.enter_context(owner)
+                    folders.append(folder)
+        yield tuple(folders)
+        for folder in folders:
+            _forget(folder)
+
+
+def _forget(folder: Path) -> None:
+    """Remove a folder that has nothing but its lock."""
+    if [file.name for file in folder.iterdir()] == [_LOCK]:
+        _remove(folder)
+
+
 def _base() -> Path:
     """The first candidate that is ours alone; made when it is missing."""
     refusals = []
