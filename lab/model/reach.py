@@ -1,0 +1,97 @@
+"""Questions of reach: what they may ask, and what shows that a "no" was not just bad luck.
+
+That a frame did not arrive proves nothing by itself. So every such question has a control: a frame
+that did arrive at the same end while the other did not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lab.model.places import Finding, Path
+from lab.model.topology import Nic, Reach, Topology
+from lab.model.wording import close_to
+from lab.model.words import FrameKind
+
+WIRE = "wire"
+HOST = "host"
+
+
+def check_reach(topology: Topology) -> Iterator[Finding]:
+    """Everything about the questions that does not fit together."""
+    first: dict[tuple[str, str, FrameKind], int] = {}
+    for number, question in enumerate(topology.reach):
+        path: Path = ("reach", number)
+        unknown = list(_ends(topology, path, question))
+        yield from unknown
+        key = (question.source, question.target, question.kind)
+        if key in first:
+            yield Finding(path, f"asks the same as reach[{first[key]}]")
+        first.setdefault(key, number)
+        if unknown:
+            continue
+        yield from _between(topology, path, question)
+        if not question.arrives and control_of(topology, question) is None:
+            yield Finding(
+                path,
+                f"nothing would show that {question.target} sees anything at all",
+                f"ask another question to {question.target}, one that arrives",
+                looks_in="reach",
+            )
+
+
+def control_of(topology: Topology, question: Reach) -> Reach | None:
+    """What has to arrive where ``question`` does not; None where nothing is expected to.
+
+    Best is a frame of the same kind, best of all one that the file asks for anyway. Without one,
+    the wire sends one: it reaches every NIC, or other checks are red as well.
+    """
+    for kind in (question.kind, FrameKind.UNICAST, *FrameKind):
+        for other in topology.reach:
+            if other.arrives and (other.target, other.kind) == (question.target, kind):
+                return other
+        if kind in {question.kind, FrameKind.UNICAST} and not _denied(topology, question, kind):
+            from_wire = {"from": WIRE, "to": question.target, "kind": kind, "arrives": True}
+            return Reach.model_validate(from_wire)
+    return None
+
+
+def anchor(nic: Nic) -> str | None:
+    """The bridge or port that a NIC hangs on; None where the host has no device there."""
+    port = nic.macvtap.port if nic.macvtap else nic.vf.port if nic.vf else None
+    return nic.bridge or port
+
+
+def host_anchor(topology: Topology, question: Reach) -> str | None:
+    """The bridge or port that ``host`` means in a question; None where it could be several."""
+    nics = topology.nics()
+    others = {question.source, question.target} - {HOST, WIRE}
+    found = {anchor(nics[name]) for name in others or nics}
+    return found.pop() if len(found) == 1 else None
+
+
+def _denied(topology: Topology, question: Reach, kind: FrameKind) -> bool:
+    """Whether a frame from the wire is no control: nothing arrives there from itself, or so says
+    the file."""
+    return question.target == WIRE or any(
+        (other.source, other.target, other.kind) == (WIRE, question.target, kind)
+        for other in topology.reach
+    )
+
+
+def _ends(topology: Topology, path: Path, question: Reach) -> Iterator[Finding]:
+    known = [*topology.nics(), WIRE, HOST]
+    for key, end in (("from", question.source), ("to", question.target)):
+        if end not in known:
+            hint = close_to(end, known) or f"known here: {', '.join(known)}"
+            message = f"there is no {end!r} to ask"
+            yield Finding((*path, key), message, hint, looks_in="guests")
+
+
+def _between(topology: Topology, path: Path, question: Reach) -> Iterator[Finding]:
+    ends = (question.source, question.target)
+    if ends[0] == ends[1]:
+        yield Finding((*path, "to"), f"{ends[1]} is where it comes from")
+    elif HOST in ends and host_anchor(topology, question) is None:
+        message = "the host has no device, or several, on which it could meet the other end"
+        yield Finding((*path, "from" if ends[0] == HOST else "to"), message, looks_in="guests")
