@@ -47,13 +47,19 @@ def control_of(topology: Topology, question: Reach) -> Reach | None:
     the wire sends one: it reaches every NIC, or other checks are red as well.
     """
     for kind in (question.kind, FrameKind.UNICAST, *FrameKind):
-        for other in topology.reach:
-            if other.arrives and (other.target, other.kind) == (question.target, kind):
+        for other in (*topology.reach, *_from_wire(topology, question.target, kind)):
+            if other.arrives and other.kind == kind and _same_end(topology, other, question):
                 return other
-        if kind in {question.kind, FrameKind.UNICAST} and not _denied(topology, question, kind):
-            from_wire = {"from": WIRE, "to": question.target, "kind": kind, "arrives": True}
-            return Reach.model_validate(from_wire)
     return None
+
+
+def _from_wire(topology: Topology, target: str, kind: FrameKind) -> Iterator[Reach]:
+    """The wire's own question, where it is sure to arrive: groups need somebody to take them."""
+    nic = topology.nics().get(target)
+    takes_groups = nic and (nic.bridge or (nic.macvtap and nic.macvtap.allmulticast))
+    if kind in {FrameKind.UNICAST, FrameKind.BROADCAST} or takes_groups:
+        said = {"from": WIRE, "to": target, "kind": kind, "arrives": True}
+        yield Reach.model_validate(said)
 
 
 def anchor(nic: Nic) -> str | None:
@@ -70,12 +76,18 @@ def host_anchor(topology: Topology, question: Reach) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _denied(topology: Topology, question: Reach, kind: FrameKind) -> bool:
-    """Whether a frame from the wire is no control: nothing arrives there from itself, or so says
-    the file."""
-    return question.target == WIRE or any(
-        (other.source, other.target, other.kind) == (WIRE, question.target, kind)
+def _same_end(topology: Topology, control: Reach, question: Reach) -> bool:
+    """Whether ``control`` comes where ``question`` would, and the file does not say otherwise."""
+    if control.target != question.target or control.source == control.target:
+        return False
+    if control.target == HOST and (
+        host_anchor(topology, control) != host_anchor(topology, question)
+    ):
+        return False
+    return not any(
+        (other.source, other.target, other.kind) == (control.source, control.target, control.kind)
         for other in topology.reach
+        if not other.arrives
     )
 
 
