@@ -43,11 +43,11 @@ def check_reach(topology: Topology) -> Iterator[Finding]:
 def control_of(topology: Topology, question: Reach) -> Reach | None:
     """What has to arrive where ``question`` does not; None where nothing is expected to.
 
-    Best is a frame of the same kind, best of all one that the file asks for anyway. Without one,
-    the wire sends one: it reaches every NIC, or other checks are red as well.
+    Best is a frame of the same kind, best of all from the wire, which sends one if the file does
+    not ask for it: the wire reaches every NIC, or other checks are red as well.
     """
     for kind in (question.kind, FrameKind.UNICAST, *FrameKind):
-        for other in (*topology.reach, *_from_wire(topology, question.target, kind)):
+        for other in (*_from_wire(topology, question.target, kind), *topology.reach):
             if other.arrives and other.kind == kind and _same_end(topology, other, question):
                 return other
     return None

@@ -16,6 +16,7 @@ from lab.evidence import (
     Capture,
     CarrierEvidence,
     Clock,
+    Device,
     Evidence,
     Exchange,
     MarkedProbe,
@@ -24,7 +25,6 @@ from lab.plan.data import HOST, WIRE, AddBridge, Plan, ProbePlan
 from lab.probe import inside, questions
 from lab.probe.capture import Frame, PacketCapture, open_capture
 from lab.probe.carrier import observe_carrier, open_icmp
-from lab.probe.devices import devices
 from lab.probe.frames import Ends
 from lab.probe.hops import clock, in_order, marked_probe, on_host_clock
 from lab.probe.inside import Answers
@@ -41,6 +41,7 @@ class Host(Protocol):
     """What the probes need of the host (`lab.host.host.Host` is one)."""
 
     def inside(self, where: str) -> AbstractContextManager[None]: ...
+    def kinds(self, where: str) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True)
@@ -76,13 +77,12 @@ def observe(
         with _captures(plan, host) as (wire, path):
             sent = [_send(host, wire, sender, lane) for lane in lanes]
             heard = questions.put(plan, host, guests, wire)
+            devices = host.kinds(HOST)
             captures = (
                 *(wire.finish(), path.finish()),
                 *(each.capture for each in sent),
                 *(each.capture for each in heard),
             )
-    with host.inside(HOST):
-        host_devices = devices()
     carriers = tuple(_carrier(host, lane) for lane in lanes)
     views = [_view(each, in_order(wire.frames, path.frames)) for each in sent]
     answers = [_on_host_clock(each, views) for each in heard]
@@ -99,7 +99,7 @@ def observe(
         clocks=tuple(view.clock for view in views if view.clock),
         captures=captures,
         asked=questions.asked(plan, frames),
-        devices=host_devices,
+        devices=tuple(Device(name=name, kind=kind) for name, kind in devices.items()),
         missing=tuple(_no_clock(view) for view in views if view.clock is None),
     )
 
