@@ -207,7 +207,9 @@ def _settle(sender: socket.socket, wire: PacketCapture, watches: Iterable[Watch]
     """Return when no frame can still be on its way, without a guess how long that takes.
 
     Every guest answers the tester twice. The first answer leaves a guest behind all that it sent
-    itself; the second request comes to a guest behind all that was sent to it.
+    itself; the second request comes to a guest behind all that was sent to it. Only with several
+    queues can one overtake the other, by the time that a vhost thread takes to wake; ending the
+    captures takes longer.
     """
     patience = PATIENCE
     for ends in [watch.ends for watch in watches] * 2:
