@@ -52,7 +52,7 @@ def no_hairpin(plan: Plan) -> Plan:
 
 
 def host_leak(plan: Plan) -> Plan:
-    """The port takes back what the host itself sends to the guest, as if the cable had returned it.
+    """The port takes back a copy of what the host sends to the guest, as if the cable returned it.
 
     macvlan is asked only about frames that come in, and knows the guest's address.
     """
@@ -62,7 +62,7 @@ def host_leak(plan: Plan) -> Plan:
     qdisc = ("dev", port, "clsact")
     out = ("dev", port, "egress", "protocol", "ip")
     match = ("flower", "dst_mac", question.target.mac)
-    back = ("action", "mirred", "ingress", "redirect", "dev", port)
+    back = ("action", "mirred", "ingress", "mirror", "dev", port)
     return _and(
         plan,
         Exec(argv=("tc", "qdisc", "add", *qdisc), undo=("tc", "qdisc", "del", *qdisc)),
