@@ -28,7 +28,10 @@ CASES: tuple[tuple[str, dict[str, str]], ...] = (
     ("failover", {}),
     ("failover", {"vf_on_target": "no"}),
     ("failover", {"abort": "yes"}),
+    ("macvtap", {"mode": "vepa", "hairpin": "on"}),
+    ("macvtap", {"mode": "passthru"}),
     ("two-guests", {}),
+    ("reach", {}),
 )
 
 

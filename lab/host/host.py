@@ -6,7 +6,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from lab.plan.data import Place
 _IFF_UP = 1
 _RTMGRP_LINK = 1
 _SCOPE_LINK = 253
+_ARPHRD_ETHER = 1
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,14 @@ class Host:
             addresses=self._addresses(where, index),
         )
 
+    def kinds(self, where: str) -> dict[str, str]:
+        """What each device of a namespace is: ``bridge``, ``tap``, ``macvtap``, another of the
+        kernel's words for a software device, or empty for a real NIC."""
+        return {
+            message.get_attr("IFLA_IFNAME"): _kind(message)
+            for message in self.netlink(where).get_links()
+        }
+
     def sysctl(self, where: str, name: str) -> str | None:
         """A setting below ``/proc/sys/net`` in a namespace; None where the kernel has none."""
         with self.inside(where):
@@ -141,9 +150,20 @@ class Host:
         )
 
 
+def _kind(message: Any) -> str:
+    information = message.get_attr("IFLA_LINKINFO")
+    kind = information.get_attr("IFLA_INFO_KIND") if information else None
+    # The driver tun makes both; only the one with Ethernet frames is a tap.
+    ethernet = message["ifi_type"] == _ARPHRD_ETHER
+    return "tap" if kind == "tun" and ethernet else kind or ""
+
+
 @contextmanager
-def open_host(place: Place) -> Iterator[Host]:
-    """Yield the host of the place. Raises CannotError where it cannot be had."""
+def open_host(place: Place, kept: Mapping[str, Path] | None = None) -> Iterator[Host]:
+    """Yield the host of the place; ``kept`` as for `open_namespaces`.
+
+    Raises CannotError where it cannot be had.
+    """
     with ExitStack() as stack:
-        namespaces = stack.enter_context(open_namespaces(place))
+        namespaces = stack.enter_context(open_namespaces(place, kept))
         yield Host(place, namespaces, stack)

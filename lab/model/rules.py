@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lab.model import failover
 from lab.model.places import Finding, Path
+from lab.model.reach import check_reach
 from lab.model.topology import Guest, Nic, Topology, nic_name
 from lab.model.wording import close_to
 from lab.model.words import HopWord, PortName
@@ -39,6 +40,7 @@ def check(topology: Topology) -> list[Finding]:
         *_functions(topology, nics),
         *_expectations(topology, nics),
         *failover.check(topology),
+        *check_reach(topology),
     ]
 
 

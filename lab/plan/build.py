@@ -8,6 +8,7 @@ from lab.plan.data import Facts, Plan
 from lab.plan.links import operations
 from lab.plan.migration import migration
 from lab.plan.proof import expectations, probes
+from lab.plan.questions import questions
 from lab.plan.wiring import Wiring
 
 
@@ -23,4 +24,5 @@ def build(topology: Topology, facts: Facts) -> Plan:
         probes=probes(wiring),
         expectations=expectations(wiring),
         migration=migration(wiring),
+        questions=questions(wiring),
     )

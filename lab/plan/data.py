@@ -19,6 +19,8 @@ from lab.data import Data
 
 HOST = "host"
 WIRE = "wire"
+VETH = "veth"
+"""Driver of a port that is one end of a veth pair."""
 
 
 class Place(StrEnum):
@@ -164,6 +166,18 @@ class BindVfio(Data):
     where: str = HOST
 
 
+class FillChecksums(Data):
+    """Have a device's checksums filled in before a frame leaves it, and segments cut.
+
+    A NIC does so; a veth leaves both to whoever receives, so nothing at the far end could tell a
+    right checksum from a wrong one.
+    """
+
+    op: Literal["checksums"] = "checksums"
+    device: str
+    where: str = HOST
+
+
 class LinkUp(Data):
     """Set a device up (and its MTU where one is given); undone to what it was."""
 
@@ -200,6 +214,7 @@ Operation = Annotated[
     | AddVfs
     | SetVf
     | BindVfio
+    | FillChecksums
     | LinkUp
     | AddAddress
     | Exec,
@@ -327,8 +342,9 @@ class Expectation(Data):
     """What the topology says of one NIC's path, apart from what it configures.
 
     ``hops`` are in the order of the way in (wire first, guest last). ``None`` means that the
-    topology says nothing about it, so nothing is checked. ``bystanders`` see every frame of the
-    cable, because all ports hang on one hub and a bridge's port is promiscuous.
+    topology says nothing about it, so nothing is checked. ``absent`` are kinds of device
+    (`lab.evidence.Device`) of which the host has none. ``bystanders`` see every frame of the cable,
+    because all ports hang on one hub and a bridge's port is promiscuous.
     """
 
     guest: str
@@ -339,6 +355,7 @@ class Expectation(Data):
     queues: int | None = None
     bystanders: tuple[Hop, ...] = ()
     migration: MigrationExpectation | None = None
+    absent: tuple[str, ...] | None = None
 
 
 class ProbePlan(Data):
@@ -357,6 +374,37 @@ class ProbePlan(Data):
     window: int = 100
 
 
+class End(Data):
+    """Where a question's frame starts, or is looked for. ``name`` is the topology's word for it.
+
+    ``nic`` is the id of a guest's NIC and ``mac`` its address; the device is the one that the guest
+    finds them on. Host and wire have a ``device`` instead. ``address`` is for the IP header only:
+    ends are told apart by MAC addresses.
+    """
+
+    name: str
+    where: str
+    nic: str = ""
+    mac: str = ""
+    device: str = ""
+    address: str
+
+
+class Question(Data):
+    """A frame that one end sends to another; ``arrives`` is whether it should be seen there.
+
+    ``None`` is for a question that nobody asked: it is the control of others. ``control`` names the
+    question whose frame has to arrive where this one's does not.
+    """
+
+    name: str
+    source: End
+    target: End
+    kind: Literal["unicast", "broadcast", "multicast", "ipv6"]
+    arrives: bool | None
+    control: str = ""
+
+
 class Plan(Data):
     """All that one run does."""
 
@@ -368,3 +416,4 @@ class Plan(Data):
     probes: tuple[ProbePlan, ...]
     expectations: tuple[Expectation, ...]
     migration: MigrationPlan | None = None
+    questions: tuple[Question, ...] = ()

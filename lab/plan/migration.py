@@ -5,7 +5,7 @@ from __future__ import annotations
 from lab.model.topology import Expect
 from lab.plan.argv import process_plan
 from lab.plan.data import GuestPlan, MigrationExpectation, MigrationPlan, Segment
-from lab.plan.wiring import WIRE_ADDRESS, Seat, Wiring
+from lab.plan.wiring import Seat, Wiring
 
 # QEMU's defaults, written out because the check of the announcement rests on them: five of them
 # (RARP, and gratuitous ARP by the guest itself), 50, 150, 250 and 350 ms apart.
@@ -31,7 +31,7 @@ def migration(wiring: Wiring) -> MigrationPlan | None:
     return MigrationPlan(
         guest=guest.name,
         nic=source.id,
-        peer=WIRE_ADDRESS,
+        peer=source.peer,
         target=_with(waiting, "-incoming", "defer"),
         plain=_with(without_failover(plain), "-S"),
         taps=(source.device, target.device),

@@ -6,7 +6,7 @@ from lab.model.topology import Expect
 from lab.model.words import HopWord, PortName
 from lab.plan import migration
 from lab.plan.data import HOST, WIRE, Carrier, Expectation, Hop, ProbePlan
-from lab.plan.wiring import WIRE_ADDRESS, Seat, Wiring
+from lab.plan.wiring import Seat, Wiring
 
 # From the smallest frame to the MTU of 1500; 61 has an odd payload, which checksums pad.
 SIZES = (60, 61, 128, 512, 1024, 1514)
@@ -15,7 +15,7 @@ SIZES = (60, 61, 128, 512, 1024, 1514)
 def probes(wiring: Wiring) -> tuple[ProbePlan, ...]:
     """One set of traffic for each NIC."""
     return tuple(
-        ProbePlan(guest=seat.guest.name, nic=seat.id, peer=WIRE_ADDRESS, sizes=SIZES)
+        ProbePlan(guest=seat.guest.name, nic=seat.id, peer=seat.peer, sizes=SIZES)
         for seat in wiring.lanes
     )
 
@@ -37,6 +37,7 @@ def _expectation(wiring: Wiring, seat: Seat) -> Expectation:
         carrier=None if said.carrier is None else Carrier(said.carrier),
         hops=hops,
         queues=said.queues,
+        absent=None if said.absent is None else tuple(kind.value for kind in said.absent),
         bystanders=_bystanders(wiring, seat, hops or ()),
         migration=migration.expected(wiring, seat, said),
     )
@@ -57,16 +58,14 @@ def _bystanders(wiring: Wiring, seat: Seat, hops: tuple[Hop, ...]) -> tuple[Hop,
 
 
 def _said(wiring: Wiring, seat: Seat) -> Expect:
-    key = seat.guest.name
-    if len(seat.guest.nics) > 1:
-        key = f"{key}.{seat.name}"
-    return wiring.topology.expect.get(key, Expect())
+    return wiring.topology.expect.get(seat.key, Expect())
 
 
 def _hop(wiring: Wiring, seat: Seat, word: str) -> Hop:
     if word == HopWord.WIRE:
         return Hop(name=word, where=WIRE, device=wiring.facts.tester)
     if word == HopWord.GUEST:
+        # The name that is likely; the judge goes by the one that the guest gave it.
         return Hop(name=word, where=seat.guest.name, device=f"eth{seat.index}")
     if word in {HopWord.TAP, HopWord.MACVTAP}:
         return Hop(name=word, where=HOST, device=seat.device)

@@ -16,8 +16,10 @@ from lab.model.topology import Guest, Nic, TargetVf, Topology, Vf, nic_name
 from lab.model.words import PortName
 from lab.plan.data import Facts, Port
 
-WIRE_ADDRESS = "10.77.0.1"
 PREFIX = 24
+RELAY = "relay"
+"""The bridge at the far end that sends frames back where they came from."""
+_TESTER = 1
 _FIRST_GUEST = 11
 
 
@@ -26,6 +28,9 @@ class Seat:
     """One NIC in its place. ``index`` counts in the guest, ``device`` is its tap or macvtap.
 
     ``standby`` is QEMU's id of the NIC that stands by for this one, empty for all but a primary.
+
+    ``address`` is the guest's and ``peer`` the tester's, in a network of their own for each NIC of
+    a guest: in one network the guest would answer through whichever NIC it likes.
     """
 
     guest: Guest
@@ -35,7 +40,14 @@ class Seat:
     device: str
     mac: str
     address: str
+    peer: str
     standby: str = ""
+
+    @property
+    def key(self) -> str:
+        """What the topology file calls the NIC in ``expect`` and ``reach``."""
+        several = len(self.guest.nics) > 1
+        return f"{self.guest.name}.{self.name}" if several else self.guest.name
 
     @property
     def id(self) -> str:
@@ -75,8 +87,9 @@ class Wiring:
                 name=nic_name(nic, index),
                 device=f"{kind}{counts[kind]}" if kind else "",
                 mac=macs[len(seats)],
-                address=f"10.77.0.{_FIRST_GUEST + len(seats)}",
                 standby=_standby_id(guest, nic),
+                address=_address(index, _FIRST_GUEST + len(seats)),
+                peer=_address(index, _TESTER),
             )
             counts[kind] += 1
             seats.append(seat)
@@ -107,6 +120,11 @@ class Wiring:
     def lanes(self) -> tuple[Seat, ...]:
         """The NICs that the guests have addresses on: of a failover pair, the standby's."""
         return tuple(seat for seat in self.seats if not seat.standby)
+
+    @property
+    def tester(self) -> str:
+        """The device that has the tester's addresses: on a relay, the relay's own."""
+        return RELAY if self.topology.wire.hairpin else self.facts.tester
 
     def of(self, guest: Guest) -> tuple[Seat, ...]:
         """The NICs of one guest."""
@@ -162,6 +180,10 @@ def _moved(seat: Seat, bridge: str, tap: str, vf: TargetVf | None) -> Seat:
         return replace(seat, nic=seat.nic.model_copy(update={"bridge": bridge}), device=tap)
     there = Vf(port=vf.port, index=vf.index) if vf else None
     return replace(seat, nic=seat.nic.model_copy(update={"vf": there}))
+
+
+def _address(network: int, number: int) -> str:
+    return f"10.77.{network}.{number}"
 
 
 def _derived_mac(seed: str, used: set[str]) -> str:
