@@ -70,7 +70,7 @@ def _relay(wiring: Wiring) -> Iterator[Operation]:
 
 def _addresses(wiring: Wiring) -> Iterator[Operation]:
     """One for each network that a NIC is in."""
-    for peer in dict.fromkeys(seat.peer for seat in wiring.seats):
+    for peer in dict.fromkeys(seat.peer for seat in wiring.lanes):
         yield AddAddress(device=wiring.tester, cidr=f"{peer}/{PREFIX}", where=WIRE)
 
 

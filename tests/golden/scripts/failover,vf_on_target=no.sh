@@ -71,8 +71,6 @@ ip -n wire link show dev eth1 up | grep -q . || later ip -n wire link set dev et
 ip -n wire link set dev eth1 up
 ip -n wire address add 10.77.0.1/24 dev eth1
 later 'ip -n wire address del 10.77.0.1/24 dev eth1'
-ip -n wire address add 10.77.1.1/24 dev eth1
-later 'ip -n wire address del 10.77.1.1/24 dev eth1'
 
 qemu-system-x86_64 \
     -name guest \
