@@ -239,7 +239,8 @@ program with 0, that is, drops the frame; so the offsets are tried from front to
 """
 
 
-WITH_RARP = ((_LOAD_HALF, 0, 0, 12), (_EQUAL, len(PROGRAM) - 2, 0, 0x8035), *PROGRAM)
+_KEEP = next(at for at, (code, _, _, k) in enumerate(PROGRAM) if code == _RETURN and k)
+WITH_RARP = ((_LOAD_HALF, 0, 0, 12), (_EQUAL, _KEEP, 0, 0x8035), *PROGRAM)
 """As `PROGRAM`, and RARP (RFC 903), by which QEMU announces where a guest has come to."""
 
 
