@@ -72,6 +72,7 @@ class Guest:
     def adopt(self, source: Guest) -> None:
         """Take over what was said of the guest that has migrated to this QEMU."""
         self.name, self.nics = source.name, source.nics
+        self.plan = self.plan.model_copy(update={"name": source.name})
         self._kernel, self._booted = source._kernel, source._booted
 
     def check(self, seconds: float = 0.0) -> None:

@@ -83,7 +83,10 @@ def observe_migration(move: Move) -> MigrationEvidence:
         after=after,
         moments=moments(move.sides, since),
         stream=seen,
-        commands={guest.plan.name: guest.command for _name, guest in move.sides.both()},
+        commands={
+            move.plan.guest: move.sides.source.command,
+            move.plan.target.name: move.sides.target.command,
+        },
     )
 
 
