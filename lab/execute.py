@@ -2,8 +2,9 @@
 
     network   bridge, taps, ports                      lab.host
     guest     QEMU up, the guest agent answers         lab.guest
-    nic       addresses and carrier in the guests      lab.guest
+    nic       plugged in, addresses, carrier           lab.guest
     probe     marked packets, captures, counters       lab.probe
+    unplug    NICs that were plugged in, out again     lab.guest
     undo      everything as it was, and a look at it   lab.guest, lab.host
 
 The evidence leaves before the undo; an error is told after it, with what the consoles said.
@@ -19,8 +20,10 @@ from pathlib import Path
 
 from lab.errors import LabError, StartError
 from lab.events import Artifact, Emit, Failed, Note, Observed, Stage, Undone
-from lab.evidence import Evidence
+from lab.evidence import Evidence, HotplugEvidence
+from lab.guest.hotplug import Hotplug
 from lab.guest.qemu import Guest, start
+from lab.host.fds import open_fds
 from lab.host.host import Host, open_host
 from lab.host.kernel import open_kernel_log
 from lab.host.operations import Operations
@@ -41,6 +44,7 @@ class _Run:
     operations: Operations
     running: ExitStack = field(default_factory=ExitStack)
     guests: dict[str, Guest] = field(default_factory=dict)
+    hotplugs: dict[str, Hotplug] = field(default_factory=dict)
 
 
 def execute(plan: Plan, emit: Emit, folder: Path) -> None:
@@ -89,6 +93,7 @@ def _there(run: _Run) -> None:
         _connect(run)
     with _stage("probe", run.emit):
         evidence = _observe(run)
+    evidence = evidence.model_copy(update={"hotplugs": _unplug(run)})
     (run.folder / "evidence.json").write_text(evidence.model_dump_json(indent=1))
     run.emit(Observed(evidence=evidence), b"")
 
@@ -115,8 +120,9 @@ def _start_guests(run: _Run) -> None:
 
 
 def _connect(run: _Run) -> None:
-    for guest in run.guests.values():
-        guest.configure()
+    for name, guest in run.guests.items():
+        run.hotplugs[name] = Hotplug(guest, lambda fds: open_fds(run.host, fds, run.folder))
+        run.hotplugs[name].plug()
     ups = [(op.where, op.device) for op in run.plan.operations if isinstance(op, LinkUp)]
     run.host.wait_carrier(ups, _CARRIER_SECONDS)
 
@@ -126,6 +132,14 @@ def _observe(run: _Run) -> Evidence:
     for guest in run.guests.values():
         guest.check()
     return evidence
+
+
+def _unplug(run: _Run) -> tuple[HotplugEvidence, ...]:
+    """What came to a running guest leaves it before the guest ends."""
+    if not any(nic.hotplug for guest in run.plan.guests for nic in guest.nics):
+        return ()
+    with _stage("unplug", run.emit):
+        return tuple(each for hotplug in run.hotplugs.values() for each in hotplug.unplug())
 
 
 def _hand_over(folder: Path, emit: Emit) -> None:

@@ -15,7 +15,8 @@ from lab.model.load import load_topology
 from lab.places import OpenPlace, facts_of, open_place
 from lab.plan import sabotage
 from lab.plan.build import build
-from lab.plan.data import Place, Plan
+from lab.plan.data import Attach, Place, Plan
+from lab.plan.hotplug import hotplugged
 from lab.record import Listener, Record
 from lab.report.judge import judge
 from lab.report.result import Accelerators, Result, Versions, costs_in, paths_in
@@ -24,13 +25,19 @@ from lab.results import ResultsFolder, open_results
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What the user asked for. ``sabotage`` names a fault to be built in, to see its check red."""
+    """What the user asked for.
+
+    ``sabotage`` names a fault to be built in, to see its check red. With ``attach`` hotplug the
+    NICs are plugged in and out ``rounds`` times.
+    """
 
     topology: str
     settings: Mapping[str, str]
     place: Place = Place.LABHOST
     accelerator: Choice = Choice.AUTO
     sabotage: str | None = None
+    attach: Attach = Attach.COLD
+    rounds: int = 1
     out: Path | None = None
     keep: bool = False
 
@@ -66,6 +73,8 @@ def _plan(request: RunRequest) -> Plan:
     """The plan, spoiled if that is asked for."""
     topology = load_topology(request.topology, request.settings)
     plan = build(topology, facts_of(request.place))
+    if request.attach is Attach.HOTPLUG:
+        plan = hotplugged(plan, request.rounds)
     if request.sabotage is None:
         return plan
     usable = {fault.name: fault for fault in sabotage.applicable(plan)}

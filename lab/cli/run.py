@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 
-from lab.cli.options import Json, Set, Topology, flag, settings
+from lab.cli.options import AttachOption, Json, Set, Topology, flag, settings
 from lab.errors import LabError
 from lab.labhost.accelerator import Choice
-from lab.plan.data import Place
+from lab.plan.data import Attach, Place
 from lab.report.result import Result, failed_result
 from lab.report.screen import Screen
 from lab.report.terminal import show
@@ -60,6 +61,10 @@ def run(  # noqa: PLR0913  one parameter per option
     set_: Set = (),
     accel: Annotated[Choice, Parameter(help="What the lab host runs on.")] = Choice.AUTO,
     json: Json = False,
+    attach: AttachOption = Attach.COLD,
+    rounds: Annotated[
+        int, Parameter(validator=Number(gte=1, lte=100), help="How often to plug in and out.")
+    ] = 1,
     keep: Annotated[bool, flag("Afterwards, a root shell in the lab host.")] = False,
     out: Annotated[Path | None, Parameter(help="Folder for the results.")] = None,
     sabotage: Annotated[
@@ -73,6 +78,8 @@ def run(  # noqa: PLR0913  one parameter per option
         place=on,
         accelerator=accel,
         sabotage=sabotage,
+        attach=attach,
+        rounds=rounds,
         out=out,
         keep=keep,
     )

@@ -163,6 +163,7 @@ class Expect(Data):
     carrier: Literal["qemu", "vhost", "vfio"] | None = None
     hops: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
     queues: Queues | None = None
+    exits: Literal["none", "per-packet"] | None = None
 
 
 class Topology(Data):
