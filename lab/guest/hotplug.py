@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
-from lab.errors import LabError
+from lab.errors import LabError, StartError
 from lab.evidence import Holdings, HotplugEvidence
 from lab.guest.qemu import Guest
 from lab.plan.data import Fd, NicPlan
@@ -26,6 +26,19 @@ _UNPLUG_SECONDS = 15.0
 # QEMU's pool threads end after 10 s without work (util/thread-pool.c).
 _SETTLE_SECONDS = 15.0
 _NUMBER = re.compile(r":\[\d+\]$")
+
+
+# As the guest's init does for what is there when it boots; a virtio device appears below its PCI
+# function, and a network device below that, each a moment later.
+_TAKE = """
+left=50
+until grep -q {mac} /sys/class/net/*/address; do
+  cat /sys/bus/pci/devices/*/modalias /sys/bus/virtio/devices/*/modalias | xargs modprobe -a -q
+  left=$((left - 1))
+  [ $left -gt 0 ] || exit 1
+  sleep 0.1
+done
+"""
 
 
 class Hotplug:
@@ -45,6 +58,7 @@ class Hotplug:
         for nic in self._nics:
             began = time.monotonic()
             self._plug(nic)
+            self._take(nic)
             self._plugged[nic.id].append(time.monotonic() - began)
         self._guest.configure()
 
@@ -65,6 +79,15 @@ class Hotplug:
                 for name in step.fds:
                     qmp.give_fd(name, fds[name])
                 qmp.execute(step.command, step.arguments)
+
+    def _take(self, nic: NicPlan) -> None:
+        """Have the guest load the NIC's driver, as udev would. Raises StartError."""
+        result = self._guest.run(_TAKE.format(mac=nic.mac.lower()))
+        if result.returncode:
+            raise StartError(
+                f"guest {self._guest.name}: no driver took {nic.id} after it was plugged in",
+                output=result.err,
+            )
 
     def _unplug_all(self) -> None:
         for nic in self._nics:

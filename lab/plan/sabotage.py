@@ -274,9 +274,9 @@ def _netdev_plugged_in(plan: Plan) -> bool:
 
 
 def _swappable(plan: Plan) -> bool:
-    """Only vhost carries virtio alone: any other model there would turn the carrier red too."""
+    """Any model but virtio, in whose place another would turn carrier, exits or rings red too."""
     models = {word.partition(",")[0] for word in _words(plan)}
-    return not _carried_by_vhost(plan) and bool(models & _SWAPS.keys())
+    return "virtio-net-pci" not in models and bool(models & _SWAPS.keys())
 
 
 def _unverified(plan: Plan) -> bool:
@@ -289,7 +289,7 @@ def _unverified(plan: Plan) -> bool:
     return _bridged(plan) and taps and virtio
 
 
-_SWAPS = {"e1000": "e1000e", "e1000e": "e1000", "virtio-net-pci": "e1000e"}
+_SWAPS = {"e1000": "e1000e", "e1000e": "e1000"}
 _SWAPS |= dict.fromkeys(("rtl8139", "igb", "vmxnet3"), "e1000e")
 _COMMON_SETTINGS = ("id=", "netdev=", "mac=", "bus=", "romfile=")
 
