@@ -25,6 +25,8 @@ Opener = Callable[[Iterable[Fd]], AbstractContextManager[Mapping[str, int]]]
 _UNPLUG_SECONDS = 15.0
 # QEMU's pool threads end after 10 s without work (util/thread-pool.c).
 _SETTLE_SECONDS = 15.0
+# Made for the first device of VFIO and kept until QEMU ends (vfio_kvm_device_fd, hw/vfio).
+_FOR_LIFE = Counter({"anon_inode:kvm-vfio": 1})
 _NUMBER = re.compile(r":\[\d+\]$")
 
 
@@ -161,7 +163,7 @@ def settled(guest: Guest, before: Holdings) -> Holdings:
 
 def excess(before: Holdings, after: Holdings) -> tuple[str, ...]:
     """What there is more of than before, in words."""
-    fds = Counter(after.fds) - Counter(before.fds)
+    fds = Counter(after.fds) - Counter(before.fds) - _FOR_LIFE
     threads = Counter(after.threads) - Counter(before.threads)
     return (
         *(f"{count} x {name}" for name, count in sorted(fds.items())),

@@ -91,10 +91,6 @@ def _other_rings(plan: Plan) -> Plan:
     return _with_setting(plan, "packed", lambda old: "off" if old == "on" else "on")
 
 
-def _other_ring_length(plan: Plan) -> Plan:
-    return _with_setting(plan, "rx_queue_size", lambda old: "512" if old != "512" else "256")
-
-
 def _with_setting(plan: Plan, name: str, change: Callable[[str], str]) -> Plan:
     """Change a setting of every virtio NIC, or add it."""
 
@@ -251,10 +247,6 @@ def _packed_or_not(plan: Plan) -> bool:
     return any(expected.packed is not None for expected in plan.expectations)
 
 
-def _ring_length(plan: Plan) -> bool:
-    return any(expected.rx_ring is not None for expected in plan.expectations)
-
-
 def _expects(plan: Plan, **values: object) -> bool:
     return any(
         all(getattr(expected, key) is value for key, value in values.items())
@@ -363,13 +355,6 @@ SABOTAGES = (
         "packed",
         _packed_or_not,
         _other_rings,
-    ),
-    Sabotage(
-        "other-ring-length",
-        "the guest's receive ring has another length than was asked for",
-        "rx-ring",
-        _ring_length,
-        _other_ring_length,
     ),
     Sabotage(
         "deaf-guest",

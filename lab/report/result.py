@@ -16,6 +16,7 @@ from lab.report.carrier import (
     syscalls_per_round_trip,
     wakeups_per_round_trip,
 )
+from lab.report.exits import exits_per_round_trip
 from lab.report.path import PathHop, paths_of
 from lab.report.verdict import Check, Outcome
 
@@ -125,9 +126,20 @@ def costs_in(evidence: Evidence) -> dict[str, dict[str, float]]:
             "round_trips": float(seen.round_trips),
             "qemu_syscalls": round(syscalls_per_round_trip(seen), 3),
             "vhost_wakeups": round(wakeups_per_round_trip(seen), 3),
+            **_exits(evidence, guest, nic),
         }
         for (guest, nic), seen in _carriers(evidence).items()
     }
+
+
+def _exits(evidence: Evidence, guest: str, nic: str) -> dict[str, float]:
+    for seen in evidence.exits:
+        if (seen.guest, seen.nic) == (guest, nic) and seen.round_trips:
+            return {
+                "exits_to_qemu": round(exits_per_round_trip(seen.to_qemu, seen), 3),
+                "exits_to_kvm": round(exits_per_round_trip(seen.to_kvm, seen), 3),
+            }
+    return {}
 
 
 def problem_of(error: LabError) -> Problem:

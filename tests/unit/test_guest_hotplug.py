@@ -202,6 +202,14 @@ def test_holdings_name_what_they_count() -> None:
     assert sum(held.threads.values()) >= 1
 
 
+def test_the_one_file_that_vfio_keeps_is_no_excess() -> None:
+    before = Holdings(fds={}, threads={}, devices=())
+    kvm_vfio = "anon_inode:kvm-vfio"
+    assert excess(before, before.model_copy(update={"fds": {kvm_vfio: 1}})) == ()
+    more = before.model_copy(update={"fds": {kvm_vfio: 2}})
+    assert excess(before, more) == (f"1 x {kvm_vfio}",)
+
+
 def test_excess_is_what_there_is_more_of() -> None:
     before = Holdings(fds={"a": 2, "b": 1}, threads={"t": 2}, devices=("PCI 00:00.0",))
     after = Holdings(fds={"a": 3}, threads={"t": 1, "u": 1}, devices=("PCI 00:00.0", "PCI 01:00.0"))

@@ -19,7 +19,6 @@ APPLICABLE = {
         "drop-at-bridge",
         "extra-hop",
         "no-ioeventfd",
-        "other-ring-length",
         "other-rings",
     },
     "multiqueue": {
