@@ -151,8 +151,8 @@ class RingEvidence(Data):
 class CarrierEvidence(Data):
     """Who moved the packets of one NIC during a window of ``round_trips`` ICMP echoes.
 
-    ``qemu_syscalls`` counts QEMU's data-path system calls (the read, write, send and receive
-    families) by name, those of an idle window of the same length subtracted.
+    ``qemu_syscalls`` counts QEMU's data-path system calls by name: reads and writes on the file
+    descriptors of its taps.
     ``vhost_fds`` is how many ``/dev/vhost-net`` QEMU holds open, ``vfio_fds`` how many VFIO groups
     or devices. ``vhost_in_qmp`` is QEMU's own word (x-query-virtio-status), ``None`` where the NIC
     is not virtio. ``missing`` says what could not be observed, and why.

@@ -326,8 +326,8 @@ class ProbePlan(Data):
     nic: str
     peer: str
     sizes: tuple[int, ...]
-    tcp_bytes: int = 262144
-    window: int = 200
+    tcp_bytes: int = 65536
+    window: int = 100
     flows: int = 0
 
 
