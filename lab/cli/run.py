@@ -12,7 +12,7 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from lab.cli.options import AttachOption, Json, Set, Topology, flag, settings
-from lab.errors import LabError
+from lab.errors import LabError, UsageError
 from lab.labhost.accelerator import Choice
 from lab.plan.data import Attach, Place
 from lab.report.result import Result, failed_result
@@ -72,6 +72,8 @@ def run(  # noqa: PLR0913  one parameter per option
     ] = None,
 ) -> int:
     """Run a topology with all its proofs."""
+    if rounds > 1 and attach is not Attach.HOTPLUG:
+        raise UsageError("--rounds plugs NICs in and out again", hint="add --attach hotplug")
     request = RunRequest(
         topology=topology,
         settings=settings(set_),
