@@ -160,7 +160,7 @@ def _traffic(lane: Lane, sender: socket.socket, family: int | None, before: Coun
     while True:
         after = _look(lane, family)
         arrived = sum(after.received.values()) - sum(before.received.values())
-        if arrived >= flows or time.monotonic() > deadline:
+        if arrived >= flows or not after.received or time.monotonic() > deadline:
             return after
 
 

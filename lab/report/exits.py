@@ -9,9 +9,9 @@ from lab.plan.data import Exits
 from lab.report.case import EVIDENCE_FILE, Case, Finding, MissingError, check
 from lab.report.verdict import Check
 
-# A round trip is two packets. Measured with QEMU 10.0 (Linux 6.12 on both sides): e1000 6 to 7
-# exits to QEMU a round trip, e1000e 3; virtio, vhost or not, less than 0.01.
-PER_PACKET = 1.0
+# A round trip is two packets. Measured with QEMU 10.0 (Linux 6.12 on both sides), in exits to QEMU a
+# round trip: from 2.9 (vmxnet3) to 11.5 (rtl8139); virtio less than 0.05, with vhost or without.
+PER_PACKET = 1.5
 NONE = 0.1
 
 _SAYS = {

@@ -54,6 +54,26 @@ def observed(document: dict[str, Any], name: str) -> str:
     return str(words)
 
 
+PLUGGED = """
+topology: plugged
+title: a NIC with two queues on a macvtap
+guests:
+  - name: guest
+    cpus: 2
+    nics:
+      - macvtap:
+          port: uplink
+        vhost: on
+        queues: 2
+expect:
+  guest:
+    driver: virtio_net
+    carrier: vhost
+    exits: none
+    queues: 2
+    hops: [wire, uplink, macvtap, guest]
+"""
+
 SABOTAGES = [
     (["multiqueue", "--sabotage", "no-mq"], "queues", "1: queue 0"),
     (["multiqueue", "--sabotage", "few-vectors"], "interrupts", "for queue 0, 1"),
@@ -92,8 +112,8 @@ def test_a_nic_of_another_model_stops_its_guest_at_every_packet(tmp_path: Path) 
 
 def test_ten_rounds_of_hotplug_leave_nothing(tmp_path: Path) -> None:
     """Open files for every queue and every vhost go over QMP each time."""
-    arguments = ["--set", "queues=2", "--attach", "hotplug", "--rounds", "10"]
-    document = run(tmp_path, "macvtap", *arguments)
+    (tmp_path / "plugged.yaml").write_text(PLUGGED)
+    document = run(tmp_path, "./plugged.yaml", "--attach", "hotplug", "--rounds", "10")
     assert document["outcome"] == "pass", document
     assert observed(document, "unplug").startswith("10 of 10")
     assert "-netdev" not in document["commands"]["guest"]
