@@ -9,8 +9,8 @@ from lab.plan.data import Exits
 from lab.report.case import EVIDENCE_FILE, Case, Finding, MissingError, check
 from lab.report.verdict import Check
 
-# A round trip is two packets. Measured with QEMU 10.0 (Linux 6.12 on both sides), in exits to QEMU a
-# round trip: from 2.9 (vmxnet3) to 11.5 (rtl8139); virtio less than 0.05, with vhost or without.
+# A round trip is two packets. Measured in exits to QEMU a round trip (QEMU 10.0, Linux 6.12 on both
+# sides): from 2.9 (vmxnet3) to 11.5 (rtl8139); virtio less than 0.05, with vhost or without.
 PER_PACKET = 1.5
 NONE = 0.1
 
