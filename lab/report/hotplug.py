@@ -40,8 +40,8 @@ def _unplugged(case: Case, rounds: int) -> Finding:
 
 def _leaks(case: Case) -> Finding:
     seen = _seen(case)
-    if seen.kept:
-        return Finding(good=None, observed="means nothing while the guest keeps the NIC")
+    if any(each.kept for each in case.evidence.hotplugs if each.guest == seen.guest):
+        return Finding(good=None, observed="means nothing while the guest keeps a NIC")
     files, threads = sum(seen.after.fds.values()), sum(seen.after.threads.values())
     same = f"nothing: {files} files, {threads} threads, {len(seen.after.devices)} PCI functions"
     return Finding(good=not seen.left, observed=", ".join(seen.left) or same)
