@@ -17,6 +17,7 @@ from lab.plan import sabotage
 from lab.plan.build import build
 from lab.plan.data import Attach, Place, Plan
 from lab.plan.hotplug import hotplugged
+from lab.plan.script import commands
 from lab.record import Listener, Record
 from lab.report.judge import judge
 from lab.report.result import Accelerators, Result, Versions, costs_in, paths_in
@@ -111,6 +112,7 @@ def _result(
         paths=paths_in(plan, evidence),
         costs=costs_in(evidence),
         commands={guest.name: guest.command for guest in evidence.guests},
+        qmp={guest.name: tuple(commands(plan, guest.name).splitlines()) for guest in plan.guests},
         timings={**record.timings, "total": round(record.seconds, 3)},
     )
 

@@ -70,8 +70,8 @@ class Result(Data):
     """One run, from its topology to its verdict.
 
     ``costs`` maps ``GUEST.NIC`` to counts per ICMP round trip, ``commands`` each guest to the QEMU
-    command line that ran, ``artifacts`` names to paths, ``timings`` stages to seconds. ``sabotage``
-    names the fault that was asked for.
+    command line that ran, ``qmp`` to the commands by which its NICs came, ``artifacts`` names to
+    paths, ``timings`` stages to seconds. ``sabotage`` names the fault that was asked for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -89,6 +89,7 @@ class Result(Data):
     paths: tuple[ResultPath, ...] = ()
     costs: dict[str, dict[str, float]] = Field(default_factory=dict)
     commands: dict[str, str] = Field(default_factory=dict)
+    qmp: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     artifacts: dict[str, str] = Field(default_factory=dict)
     timings: dict[str, float] = Field(default_factory=dict)
     error: Problem | None = None

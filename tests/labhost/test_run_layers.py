@@ -117,3 +117,5 @@ def test_ten_rounds_of_hotplug_leave_nothing(tmp_path: Path) -> None:
     assert document["outcome"] == "pass", document
     assert observed(document, "unplug").startswith("10 of 10")
     assert "-netdev" not in document["commands"]["guest"]
+    told = [json.loads(command)["execute"] for command in document["qmp"]["guest"]]
+    assert told == ["netdev_add", "device_add"]
