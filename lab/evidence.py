@@ -59,6 +59,29 @@ class Exchange(Data):
     note: str = ""
 
 
+class Seen(Data):
+    """One device on which a question's frame was seen; ``outgoing`` as in a `Sighting`."""
+
+    where: str
+    device: str
+    outgoing: bool
+
+
+class Asked(Data):
+    """A question that was put: where its frame was seen while all of them were on their way."""
+
+    question: str
+    seen: tuple[Seen, ...]
+
+
+class Device(Data):
+    """A network device of the host. ``kind`` is ``bridge``, ``tap``, ``macvtap``, another of the
+    kernel's words, or empty for one that has none (a real NIC)."""
+
+    name: str
+    kind: str = ""
+
+
 class Thread(Data):
     """A kernel thread or thread of QEMU, with how often it was woken in the window."""
 
@@ -230,4 +253,6 @@ class Evidence(Data):
     hotplugs: tuple[HotplugEvidence, ...] = ()
     clocks: tuple[Clock, ...] = ()
     captures: tuple[Capture, ...] = ()
+    asked: tuple[Asked, ...] = ()
+    devices: tuple[Device, ...] = ()
     missing: tuple[str, ...] = ()

@@ -21,6 +21,7 @@ from lab.plan.data import Place
 _IFF_UP = 1
 _RTMGRP_LINK = 1
 _SCOPE_LINK = 253
+_ARPHRD_ETHER = 1
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,14 @@ class Host:
             addresses=self._addresses(where, index),
         )
 
+    def kinds(self, where: str) -> dict[str, str]:
+        """What each device of a namespace is: ``bridge``, ``tap``, ``macvtap``, another of the
+        kernel's words for a software device, or empty for a real NIC."""
+        return {
+            message.get_attr("IFLA_IFNAME"): _kind(message)
+            for message in self.netlink(where).get_links()
+        }
+
     def sysctl(self, where: str, name: str) -> str | None:
         """A setting below ``/proc/sys/net`` in a namespace; None where the kernel has none."""
         with self.inside(where):
@@ -139,6 +148,14 @@ class Host:
             for message in messages
             if message["scope"] != _SCOPE_LINK
         )
+
+
+def _kind(message: Any) -> str:
+    information = message.get_attr("IFLA_LINKINFO")
+    kind = information.get_attr("IFLA_INFO_KIND") if information else None
+    # The driver tun makes both; only the one with Ethernet frames is a tap.
+    ethernet = message["ifi_type"] == _ARPHRD_ETHER
+    return "tap" if kind == "tun" and ethernet else kind or ""
 
 
 @contextmanager

@@ -314,7 +314,8 @@ class Expectation(Data):
 
     ``hops`` are in the order of the way in (wire first, guest last). ``None`` means that the
     topology says nothing about it, so nothing is checked. ``packed`` and ``rx_ring`` (entries of
-    the receive ring) are virtio settings that were asked for.
+    the receive ring) are virtio settings that were asked for. ``absent`` are kinds of device
+    (`lab.evidence.Device`) of which the host has none.
     """
 
     guest: str
@@ -326,6 +327,7 @@ class Expectation(Data):
     exits: Exits | None = None
     packed: bool | None = None
     rx_ring: int | None = None
+    absent: tuple[str, ...] | None = None
 
 
 class ProbePlan(Data):
@@ -346,6 +348,37 @@ class ProbePlan(Data):
     flows: int = 0
 
 
+class End(Data):
+    """Where a question's frame starts, or is looked for. ``name`` is the topology's word for it.
+
+    ``nic`` is the id of a guest's NIC and ``mac`` its address; the device is the one that the guest
+    finds them on. Host and wire have a ``device`` instead. ``address`` is for the IP header only:
+    ends are told apart by MAC addresses.
+    """
+
+    name: str
+    where: str
+    nic: str = ""
+    mac: str = ""
+    device: str = ""
+    address: str
+
+
+class Question(Data):
+    """A frame that one end sends to another; ``arrives`` is whether it should be seen there.
+
+    ``None`` is for a question that nobody asked: it is the control of others. ``control`` names the
+    question whose frame has to arrive where this one's does not.
+    """
+
+    name: str
+    source: End
+    target: End
+    kind: Literal["unicast", "broadcast", "multicast", "ipv6"]
+    arrives: bool | None
+    control: str = ""
+
+
 class Plan(Data):
     """All that one run does."""
 
@@ -356,3 +389,4 @@ class Plan(Data):
     guests: tuple[GuestPlan, ...]
     probes: tuple[ProbePlan, ...]
     expectations: tuple[Expectation, ...]
+    questions: tuple[Question, ...] = ()

@@ -23,19 +23,20 @@ from lab.plan.data import (
     Port,
     SetVf,
 )
-from lab.plan.wiring import PREFIX, WIRE_ADDRESS, Seat, Wiring
+from lab.plan.wiring import PREFIX, RELAY, Seat, Wiring
 
 
 def operations(wiring: Wiring) -> tuple[Operation, ...]:
     """All of them. Raises CannotError where the place lacks a port or what it must be able to."""
     return (
+        *_relay(wiring),
         *_bridges(wiring),
         *_taps(wiring),
         *_macvtaps(wiring),
         *_functions(wiring),
         *_whole_ports(wiring),
         *_ups(wiring),
-        AddAddress(device=wiring.facts.tester, cidr=f"{WIRE_ADDRESS}/{PREFIX}", where=WIRE),
+        *_addresses(wiring),
     )
 
 
@@ -59,6 +60,18 @@ def _pci_numbers(address: str) -> tuple[int, int, int, int]:
     domain, bus, rest = address.split(":")
     slot, function = rest.split(".")
     return int(domain, 16), int(bus, 16), int(slot, 16), int(function)
+
+
+def _relay(wiring: Wiring) -> Iterator[Operation]:
+    if wiring.topology.wire.hairpin:
+        yield AddBridge(name=RELAY, where=WIRE)
+        yield AddMember(device=wiring.facts.tester, bridge=RELAY, hairpin=True, where=WIRE)
+
+
+def _addresses(wiring: Wiring) -> Iterator[Operation]:
+    """One for each network that a NIC is in."""
+    for peer in dict.fromkeys(seat.peer for seat in wiring.seats):
+        yield AddAddress(device=wiring.tester, cidr=f"{peer}/{PREFIX}", where=WIRE)
 
 
 def _bridges(wiring: Wiring) -> Iterator[Operation]:
@@ -146,6 +159,8 @@ def _ups(wiring: Wiring) -> Iterator[Operation]:
         if seat.device:
             yield LinkUp(device=seat.device)
     yield LinkUp(device=wiring.facts.tester, where=WIRE)
+    if wiring.topology.wire.hairpin:
+        yield LinkUp(device=RELAY, where=WIRE)
 
 
 def _lower_port(wiring: Wiring, nic: Nic) -> str:

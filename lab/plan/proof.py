@@ -5,7 +5,7 @@ from __future__ import annotations
 from lab.model.topology import Expect
 from lab.model.words import HopWord, PortName
 from lab.plan.data import HOST, WIRE, Carrier, Exits, Expectation, Hop, ProbePlan
-from lab.plan.wiring import WIRE_ADDRESS, Seat, Wiring
+from lab.plan.wiring import Seat, Wiring
 
 # From the smallest frame to the MTU of 1500; 61 has an odd payload, which checksums pad.
 SIZES = (60, 61, 128, 512, 1024, 1514)
@@ -21,7 +21,7 @@ def probes(wiring: Wiring) -> tuple[ProbePlan, ...]:
         ProbePlan(
             guest=seat.guest.name,
             nic=seat.id,
-            peer=WIRE_ADDRESS,
+            peer=seat.peer,
             sizes=SIZES,
             flows=FLOWS_PER_QUEUE * (_said(wiring, seat).queues or 0),
         )
@@ -49,20 +49,19 @@ def _expectation(wiring: Wiring, seat: Seat) -> Expectation:
         exits=None if said.exits is None else Exits(said.exits),
         packed=seat.nic.packed,
         rx_ring=seat.nic.rx_queue_size,
+        absent=None if said.absent is None else tuple(kind.value for kind in said.absent),
     )
 
 
 def _said(wiring: Wiring, seat: Seat) -> Expect:
-    key = seat.guest.name
-    if len(seat.guest.nics) > 1:
-        key = f"{key}.{seat.name}"
-    return wiring.topology.expect.get(key, Expect())
+    return wiring.topology.expect.get(seat.key, Expect())
 
 
 def _hop(wiring: Wiring, seat: Seat, word: str) -> Hop:
     if word == HopWord.WIRE:
         return Hop(name=word, where=WIRE, device=wiring.facts.tester)
     if word == HopWord.GUEST:
+        # The name that is likely; the judge goes by the one that the guest gave it.
         return Hop(name=word, where=seat.guest.name, device=f"eth{seat.index}")
     if word in {HopWord.TAP, HopWord.MACVTAP}:
         return Hop(name=word, where=HOST, device=seat.device)

@@ -15,14 +15,20 @@ from lab.model.topology import Guest, Nic, Topology, nic_name
 from lab.model.words import PortName
 from lab.plan.data import Facts, Port
 
-WIRE_ADDRESS = "10.77.0.1"
 PREFIX = 24
+RELAY = "relay"
+"""The bridge at the far end that sends frames back where they came from."""
+_TESTER = 1
 _FIRST_GUEST = 11
 
 
 @dataclass(frozen=True)
 class Seat:
-    """One NIC in its place. ``index`` counts in the guest, ``device`` is its tap or macvtap."""
+    """One NIC in its place. ``index`` counts in the guest, ``device`` is its tap or macvtap.
+
+    ``address`` is the guest's and ``peer`` the tester's, in a network of their own for each NIC of
+    a guest: in one network the guest would answer through whichever NIC it likes.
+    """
 
     guest: Guest
     nic: Nic
@@ -31,6 +37,13 @@ class Seat:
     device: str
     mac: str
     address: str
+    peer: str
+
+    @property
+    def key(self) -> str:
+        """What the topology file calls the NIC in ``expect`` and ``reach``."""
+        several = len(self.guest.nics) > 1
+        return f"{self.guest.name}.{self.name}" if several else self.guest.name
 
     @property
     def id(self) -> str:
@@ -70,11 +83,17 @@ class Wiring:
                 name=nic_name(nic, index),
                 device=f"{kind}{counts[kind]}" if kind else "",
                 mac=macs[len(seats)],
-                address=f"10.77.0.{_FIRST_GUEST + len(seats)}",
+                address=_address(index, _FIRST_GUEST + len(seats)),
+                peer=_address(index, _TESTER),
             )
             counts[kind] += 1
             seats.append(seat)
         return tuple(seats)
+
+    @property
+    def tester(self) -> str:
+        """The device that has the tester's addresses: on a relay, the relay's own."""
+        return RELAY if self.topology.wire.hairpin else self.facts.tester
 
     def of(self, guest: Guest) -> tuple[Seat, ...]:
         """The NICs of one guest."""
@@ -108,6 +127,10 @@ class Wiring:
             used.add(mac)
             macs.append(mac)
         return macs
+
+
+def _address(network: int, number: int) -> str:
+    return f"10.77.{network}.{number}"
 
 
 def _derived_mac(seed: str, used: set[str]) -> str:

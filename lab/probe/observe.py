@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
@@ -16,6 +16,7 @@ from lab.evidence import (
     Capture,
     CarrierEvidence,
     Clock,
+    Device,
     Evidence,
     Exchange,
     ExitsEvidence,
@@ -24,7 +25,7 @@ from lab.evidence import (
     RingEvidence,
 )
 from lab.plan.data import HOST, WIRE, AddBridge, Expectation, Plan, ProbePlan
-from lab.probe import inside
+from lab.probe import inside, questions
 from lab.probe.capture import Frame, PacketCapture, open_capture
 from lab.probe.carrier import observe_carrier, open_icmp
 from lab.probe.exits import observe_exits
@@ -46,6 +47,7 @@ class Host(Protocol):
     """What the probes need of the host (`lab.host.host.Host` is one)."""
 
     def inside(self, where: str) -> AbstractContextManager[None]: ...
+    def kinds(self, where: str) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,19 @@ def observe(
         lanes = _lanes(plan, guests, sender.getsockname()[4].hex(":"))
         with _captures(plan, host) as (wire, path):
             sent = [_send(host, wire, sender, lane) for lane in lanes]
-            captures = (wire.finish(), path.finish(), *(each.capture for each in sent))
+            heard = questions.put(plan, host, guests, wire)
+            devices = host.kinds(HOST)
+            captures = (
+                *(wire.finish(), path.finish()),
+                *(each.capture for each in sent),
+                *(each.capture for each in heard),
+            )
         queues = tuple(_queues(host, sender, lanes))
     carriers = tuple(_carrier(host, lane) for lane in lanes)
     views = [_view(each, in_order(wire.frames, path.frames)) for each in sent]
-    frames = in_order(wire.frames, path.frames, *(view.frames for view in views))
-    _save(folder / PCAPNG, pcapng(frames, _names(lanes)), emit)
+    answers = [_on_host_clock(each, views) for each in heard]
+    frames = in_order(wire.frames, path.frames, *(view.frames for view in views), *answers)
+    _save(folder / PCAPNG, pcapng(frames, _names(lanes) | questions.names(plan)), emit)
     return Evidence(
         place=plan.facts.place,
         qemu=next((guest.qemu_version() for guest in guests.values()), ""),
@@ -99,6 +108,8 @@ def observe(
         rings=tuple(_rings(plan, lanes)),
         clocks=tuple(view.clock for view in views if view.clock),
         captures=captures,
+        asked=questions.asked(plan, frames),
+        devices=tuple(Device(name=name, kind=kind) for name, kind in devices.items()),
         missing=tuple(_no_clock(view) for view in views if view.clock is None),
     )
 
@@ -204,6 +215,11 @@ def _view(sent: Sent, outside: tuple[Frame, ...]) -> View:
     lane = sent.lane
     offset = clock(lane.probe.guest, lane.ends, lane.packets, (*outside, *sent.frames))
     return View(sent, offset, on_host_clock(sent.frames, offset))
+
+
+def _on_host_clock(heard: questions.Heard, views: Iterable[View]) -> tuple[Frame, ...]:
+    clocks = {view.sent.lane.probe.guest: view.clock for view in views}
+    return on_host_clock(heard.frames, clocks.get(heard.guest))
 
 
 def _exchanges(view: View, wire: list[Frame]) -> tuple[Exchange, ...]:

@@ -66,24 +66,27 @@ def carrier_words(seen: CarrierEvidence) -> str:
 
 def _carried(case: Case, carrier: Carrier) -> Finding:
     seen = case.carrier()
-    wrong = list(_contradictions(seen, carrier))
+    wrong = list(_contradictions(seen, carrier, alone=case.alone))
     return Finding(good=not wrong, observed="; ".join(wrong) if wrong else _signs(seen))
 
 
-def _contradictions(seen: CarrierEvidence, carrier: Carrier) -> Iterator[str]:
-    """Every sign that somebody else carries the packets."""
+def _contradictions(seen: CarrierEvidence, carrier: Carrier, *, alone: bool) -> Iterator[str]:
+    """Every sign that somebody else carries the packets.
+
+    A guest's NICs share one QEMU: what it holds open is a sign only where the NIC is ``alone``.
+    """
     calls, wakeups = syscalls_per_round_trip(seen), wakeups_per_round_trip(seen)
     if carrier is Carrier.QEMU:
         if calls < BUSY:
             yield f"QEMU makes {calls:.1f} data-path system calls per round trip"
-        if seen.vfio_fds:
+        if seen.vfio_fds and alone:
             yield f"QEMU holds {seen.vfio_fds} VFIO files"
     elif calls > IDLE:
         yield f"QEMU makes {calls:.1f} data-path system calls per round trip"
     if carrier is Carrier.VHOST:
         yield from _vhost_absent(seen, wakeups)
     else:
-        yield from _vhost_present(seen, wakeups)
+        yield from _vhost_present(seen, wakeups, alone=alone)
     if carrier is Carrier.VFIO and not seen.vfio_fds:
         yield "QEMU holds no VFIO file"
 
@@ -99,10 +102,10 @@ def _vhost_absent(seen: CarrierEvidence, wakeups: float) -> Iterator[str]:
         yield "QMP: vhost is off"
 
 
-def _vhost_present(seen: CarrierEvidence, wakeups: float) -> Iterator[str]:
+def _vhost_present(seen: CarrierEvidence, wakeups: float, *, alone: bool) -> Iterator[str]:
     if wakeups > IDLE:
         yield f"vhost woken {wakeups:.1f} times per round trip"
-    if seen.vhost_fds:
+    if seen.vhost_fds and alone:
         yield f"QEMU holds {seen.vhost_fds} /dev/vhost-net"
     if seen.vhost_in_qmp:
         yield "QMP: vhost is on"

@@ -59,6 +59,12 @@ class Case:
         """Guest and NIC."""
         return self.expectation.guest, self.expectation.nic
 
+    @property
+    def alone(self) -> bool:
+        """Whether the guest has no other NIC."""
+        guest = self.expectation.guest
+        return sum(other.guest == guest for other in self.plan.expectations) == 1
+
     def exchanges(self, protocol: str, *directions: Direction) -> tuple[Exchange, ...]:
         """Exchanges of one protocol in which packets were sent."""
         found = tuple(

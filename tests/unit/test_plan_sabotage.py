@@ -30,7 +30,15 @@ APPLICABLE = {
         "one-vcpu",
         "vhost-off",
     },
-    "macvtap": {"vhost-off"},
+    "macvtap": {
+        "vhost-off",
+        "drop-at-macvtap",
+        "lookout",
+        "idle-bridge",
+        "isolation",
+        "host-leak",
+        "other-groups",
+    },
     "passthrough": set[str](),
     "sriov": set[str](),
 }

@@ -314,6 +314,18 @@ def test_names_say_the_guest_where_there_are_several() -> None:
     assert {"guest/carrier", "other/carrier", "captures"} <= names
 
 
+def test_what_qemu_holds_for_another_nic_is_no_sign() -> None:
+    """A guest with a NIC that QEMU carries, and one with vhost that was idle meanwhile."""
+    seen = with_(sample.carrier(Carrier.QEMU), vhost_fds=1)
+    qemu = expecting(carrier=Carrier.QEMU, hops=None)
+    alone, beside = ((qemu,), (qemu, expecting(nic="net1", carrier=None, driver=None)))
+    for expectations, red_ones in ((alone, {"carrier"}), (beside, set())):
+        plan = with_(sample.plan(), expectations=expectations)
+        found = judge(plan, spoilt(sample.evidence(), carriers=(seen,)), ())
+        names = {check.name.rpartition("/")[2] for check in red(found)}
+        assert names & {"carrier"} == red_ones
+
+
 def expecting(**changes: Any) -> Expectation:
     return sample.EXPECTATION.model_copy(update=changes)
 

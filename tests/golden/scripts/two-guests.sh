@@ -59,6 +59,8 @@ ip -n wire link show dev eth1 up | grep -q . || later ip -n wire link set dev et
 ip -n wire link set dev eth1 up
 ip -n wire address add 10.77.0.1/24 dev eth1
 later 'ip -n wire address del 10.77.0.1/24 dev eth1'
+ip -n wire address add 10.77.1.1/24 dev eth1
+later 'ip -n wire address del 10.77.1.1/24 dev eth1'
 test -c "/dev/tap$(cat /sys/class/net/macvtap0/ifindex)" || { echo "/dev/tap$(cat /sys/class/net/macvtap0/ifindex)" is no device >&2; exit 1; }
 
 qemu-system-x86_64 \
