@@ -90,6 +90,87 @@ class Thread(Data):
     wakeups: int
 
 
+class ExitsEvidence(Data):
+    """How often the guest's vCPUs stopped during ``round_trips`` ICMP echoes of one NIC.
+
+    ``to_qemu`` are exits to user space by the reason that KVM gives (``KVM_EXIT_MMIO``), ``to_kvm``
+    all exits by the hardware's reason (``npf``, ``hlt``); those of an idle window are subtracted.
+    Both are empty where ``kvm`` is false: then no hardware stops the guest.
+    """
+
+    guest: str
+    nic: str
+    kvm: bool
+    round_trips: int
+    to_qemu: dict[str, int]
+    to_kvm: dict[str, int]
+    missing: tuple[str, ...] = ()
+
+
+class QueueCount(Data):
+    """What one pair of queues did while the flows went through.
+
+    ``interrupts`` are those of its own interrupt line or lines, by vCPU; none where it has none.
+    """
+
+    index: int
+    rx_packets: int
+    tx_packets: int
+    interrupts: dict[int, int]
+
+
+class QueuesEvidence(Data):
+    """How ``flows`` UDP flows each way spread over one NIC's queues.
+
+    ``vhost_threads`` are those of the guest's QEMU with their wake-ups in that time. ``refused`` is
+    what the guest said when it would not set the number of queues that it was told to.
+    """
+
+    guest: str
+    nic: str
+    flows: int
+    queues: tuple[QueueCount, ...]
+    vhost_threads: tuple[Thread, ...]
+    refused: str = ""
+    missing: tuple[str, ...] = ()
+
+
+class Holdings(Data):
+    """What a QEMU holds: open files by what they are, threads by name, functions on PCI buses."""
+
+    fds: dict[str, int]
+    threads: dict[str, int]
+    devices: tuple[str, ...]
+
+
+class HotplugEvidence(Data):
+    """One NIC that came to a running guest and was taken out again.
+
+    ``plugged`` and ``unplugged`` are the seconds of each round, the latter until the guest had let
+    go. ``kept`` says why the last round has no such time. ``left`` is what QEMU then held that it
+    did not hold before the first round.
+    """
+
+    guest: str
+    nic: str
+    plugged: tuple[float, ...]
+    unplugged: tuple[float, ...]
+    kept: str = ""
+    before: Holdings
+    after: Holdings
+    left: tuple[str, ...]
+
+
+class RingEvidence(Data):
+    """The rings of a virtio NIC: ``packed`` by QEMU's word, ``rx_ring`` by the guest's driver."""
+
+    guest: str
+    nic: str
+    packed: bool | None = None
+    rx_ring: int | None = None
+    missing: tuple[str, ...] = ()
+
+
 class CarrierEvidence(Data):
     """Who moved the packets of one NIC during a window of ``round_trips`` ICMP echoes.
 
@@ -113,13 +194,17 @@ class CarrierEvidence(Data):
 
 
 class NicEvidence(Data):
-    """What the guest says of its NIC, through the guest agent (never over the path under test)."""
+    """What the guest says of its NIC, through the guest agent (never over the path under test).
+
+    ``refused`` is its answer where it would not set the number of queues.
+    """
 
     id: str
     device: str
     driver: str
     mac: str
     queues: int | None = None
+    refused: str = ""
 
 
 class GuestEvidence(Data):
@@ -241,6 +326,10 @@ class Evidence(Data):
     exchanges: tuple[Exchange, ...] = ()
     probes: tuple[MarkedProbe, ...] = ()
     carriers: tuple[CarrierEvidence, ...] = ()
+    exits: tuple[ExitsEvidence, ...] = ()
+    queues: tuple[QueuesEvidence, ...] = ()
+    rings: tuple[RingEvidence, ...] = ()
+    hotplugs: tuple[HotplugEvidence, ...] = ()
     clocks: tuple[Clock, ...] = ()
     captures: tuple[Capture, ...] = ()
     migration: MigrationEvidence | None = None

@@ -2,9 +2,10 @@
 
     network   bridge, taps, ports                      lab.host
     guest     QEMU up, the guest agent answers         lab.guest
-    nic       addresses and carrier in the guests      lab.guest
+    nic       plugged in, addresses, carrier           lab.guest
     migration one guest moves, where that is planned   lab.guest, lab.probe
     probe     marked packets, captures, counters       lab.probe
+    unplug    NICs that were plugged in, out again     lab.guest
     undo      everything as it was, and a look at it   lab.guest, lab.host
 
 The evidence leaves before the undo; an error is told after it, with what the consoles said.
@@ -20,10 +21,12 @@ from pathlib import Path
 
 from lab.errors import LabError, StartError
 from lab.events import Artifact, Emit, Failed, Note, Observed, Stage, Undone
-from lab.evidence import Evidence, MigrationEvidence, Pair
+from lab.evidence import Evidence, HotplugEvidence, MigrationEvidence, Pair
+from lab.guest.hotplug import Hotplug
 from lab.guest.migration import Sides
 from lab.guest.pair import PAIR_SECONDS, pair
 from lab.guest.qemu import Guest, start
+from lab.host.fds import open_fds
 from lab.host.host import Host, open_host
 from lab.host.kernel import open_kernel_log
 from lab.host.operations import Operations
@@ -60,6 +63,7 @@ class _Run:
     guests: dict[str, Guest] = field(default_factory=dict)
     targets: dict[str, Guest] = field(default_factory=dict)
     pairs: dict[str, Pair] = field(default_factory=dict)
+    hotplugs: dict[str, Hotplug] = field(default_factory=dict)
 
 
 def execute(plan: Plan, emit: Emit, folder: Path, kept: Mapping[str, Path] | None = None) -> None:
@@ -112,6 +116,7 @@ def _there(run: _Run) -> None:
     moved = _migrate(run, run.plan.migration, refusal) if run.plan.migration else None
     with _stage("probe", run.emit):
         evidence = _observe(run).model_copy(update={"migration": moved})
+    evidence = evidence.model_copy(update={"hotplugs": _unplug(run)})
     (run.folder / "evidence.json").write_text(evidence.model_dump_json(indent=1))
     run.emit(Observed(evidence=evidence), b"")
 
@@ -168,10 +173,11 @@ def _migrate(run: _Run, plan: MigrationPlan, refusal: str) -> MigrationEvidence:
 
 
 def _connect(run: _Run) -> None:
-    for guest in run.guests.values():
-        guest.configure()
+    for name, guest in run.guests.items():
+        run.hotplugs[name] = Hotplug(guest, lambda fds: open_fds(run.host, fds, run.folder))
+        run.hotplugs[name].plug()
         if any(nic.failover for nic in guest.plan.nics):
-            run.pairs[guest.name] = pair(guest, PAIR_SECONDS)
+            run.pairs[name] = pair(guest, PAIR_SECONDS)
     ups = [(op.where, op.device) for op in run.plan.operations if isinstance(op, LinkUp)]
     run.host.wait_carrier(ups, _CARRIER_SECONDS)
 
@@ -181,6 +187,14 @@ def _observe(run: _Run) -> Evidence:
     for guest in run.guests.values():
         guest.check()
     return evidence
+
+
+def _unplug(run: _Run) -> tuple[HotplugEvidence, ...]:
+    """What came to a running guest leaves it before the guest ends."""
+    if not any(nic.hotplug for guest in run.plan.guests for nic in guest.nics):
+        return ()
+    with _stage("unplug", run.emit):
+        return tuple(each for hotplug in run.hotplugs.values() for each in hotplug.unplug())
 
 
 def _hand_over(folder: Path, emit: Emit) -> None:

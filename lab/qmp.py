@@ -97,6 +97,18 @@ class Qmp:
             text = f"{self._name}: QEMU refused {command}: {error}"
             raise RefusedError(text, error.error_class) from error
 
+    def give_fd(self, name: str, fd: int, timeout: float = 30.0) -> None:
+        """Pass QEMU a copy of an open file, for commands to call it by name (SCM_RIGHTS, getfd).
+
+        Raises as `execute` does.
+        """
+
+        async def send() -> None:
+            self._client.send_fd_scm(fd)
+
+        self._wait(send(), timeout, "getfd")
+        self.execute("getfd", {"fdname": name}, timeout)
+
     def wait_event(
         self,
         name: str,

@@ -14,7 +14,9 @@ from lab.model.load import load_topology
 from lab.places import OpenPlace, WantedPlace, check, facts_of, open_place
 from lab.plan import sabotage
 from lab.plan.build import build
-from lab.plan.data import Facts, Place, Plan
+from lab.plan.data import Attach, Facts, Place, Plan
+from lab.plan.hotplug import hotplugged
+from lab.plan.script import commands
 from lab.record import Listener, Record
 from lab.report.judge import judge
 from lab.report.result import Accelerators, Result, Versions, commands_in, costs_in, paths_in
@@ -23,12 +25,18 @@ from lab.results import ResultsFolder, open_results
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What the user asked for. ``sabotage`` names a fault to be built in, to see its check red."""
+    """What the user asked for.
+
+    ``sabotage`` names a fault to be built in, to see its check red. With ``attach`` hotplug the
+    NICs are plugged in and out ``rounds`` times.
+    """
 
     topology: str
     settings: Mapping[str, str]
     on: WantedPlace = field(default_factory=WantedPlace)
     sabotage: str | None = None
+    attach: Attach = Attach.COLD
+    rounds: int = 1
     out: Path | None = None
     keep: bool = False
 
@@ -72,6 +80,8 @@ def _draft(request: RunRequest) -> Plan:
 def _plan(request: RunRequest, facts: Facts) -> Plan:
     """The plan, spoiled if that is asked for."""
     plan = build(load_topology(request.topology, request.settings), facts)
+    if request.attach is Attach.HOTPLUG:
+        plan = hotplugged(plan, request.rounds)
     if request.sabotage is None:
         return plan
     usable = {fault.name: fault for fault in sabotage.applicable(plan)}
@@ -108,6 +118,7 @@ def _result(
         paths=paths_in(plan, evidence),
         costs=costs_in(evidence),
         commands=commands_in(evidence),
+        qmp={guest.name: tuple(commands(plan, guest.name).splitlines()) for guest in plan.guests},
         timings={**record.timings, "total": round(record.seconds, 3)},
     )
 

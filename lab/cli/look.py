@@ -9,16 +9,17 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from lab.cli.options import Json, Set, Topology, settings
+from lab.cli.options import AttachOption, Json, Set, Topology, settings
 from lab.data import Data
 from lab.errors import UsageError
 from lab.model.load import load_topology, names, topology_parameters
 from lab.model.topology import Topology as TopologyFile
 from lab.plan import sabotage
 from lab.plan.build import build
-from lab.plan.data import Plan
+from lab.plan.data import Attach, Plan
+from lab.plan.hotplug import hotplugged
 from lab.plan.places import labhost_facts
-from lab.plan.script import command, script
+from lab.plan.script import command, commands, script
 from lab.report.result import Result
 
 # MAC addresses follow from the run's token; what is printed should be the same every time.
@@ -51,24 +52,25 @@ def cmdline(
     /,
     *,
     set_: Set = (),
+    attach: AttachOption = Attach.COLD,
     guest: Annotated[str | None, Parameter(help="Only this guest's QEMU line.")] = None,
 ) -> int:
     """Print a topology as a shell script: bridge, taps, fds and the QEMU line of each guest."""
-    plan = _plan(topology, set_)
+    plan = _plan(topology, set_, attach)
     if guest is None:
         print(script(plan), end="")
         return 0
     guests = [planned.name for planned in plan.guests]
     if guest not in guests:
         raise UsageError(f"{topology} has no guest {guest!r}", hint=f"it has {', '.join(guests)}")
-    print(command(plan, guest))
+    print("\n".join(filter(None, (command(plan, guest), commands(plan, guest)))))
     return 0
 
 
-def sabotages(topology: Topology, /, *, set_: Set = ()) -> int:
+def sabotages(topology: Topology, /, *, set_: Set = (), attach: AttachOption = Attach.COLD) -> int:
     """List the faults that `lab run --sabotage` can build into a topology."""
     table = _table("sabotage", "turns red", "what it does")
-    for fault in sabotage.applicable(_plan(topology, set_)):
+    for fault in sabotage.applicable(_plan(topology, set_, attach)):
         table.add_row(fault.name, fault.check, fault.sentence)
     _print(table)
     return 0
@@ -87,8 +89,9 @@ def schema(kind: Literal["topology", "result"] = "topology", /) -> int:
     return 0
 
 
-def _plan(topology: str, words: tuple[str, ...]) -> Plan:
-    return build(load_topology(topology, settings(words)), labhost_facts(_RUN))
+def _plan(topology: str, words: tuple[str, ...], attach: Attach) -> Plan:
+    plan = build(load_topology(topology, settings(words)), labhost_facts(_RUN))
+    return hotplugged(plan) if attach is Attach.HOTPLUG else plan
 
 
 def _table(*titles: str) -> Table:

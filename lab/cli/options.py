@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from lab.errors import UsageError
+from lab.plan.data import Attach
 
 _SET = "NAME=VALUE for a parameter of the topology; repeatable."
 
@@ -19,6 +20,9 @@ def flag(text: str) -> Parameter:
 
 Set = Annotated[tuple[str, ...], Parameter(name="--set", help=_SET, show_default=False)]
 Json = Annotated[bool, flag("Print one JSON document and nothing else.")]
+AttachOption = Annotated[
+    Attach, Parameter(name="--attach", help="NICs from the start, or plugged in while guests run.")
+]
 Topology = Annotated[str, Parameter(help="Name of a topology, or path of a topology file.")]
 
 

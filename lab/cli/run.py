@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 
-from lab.cli.options import Json, Set, Topology, flag, settings
-from lab.errors import LabError
+from lab.cli.options import AttachOption, Json, Set, Topology, flag, settings
+from lab.errors import LabError, UsageError
 from lab.here.place import Ports
 from lab.labhost.accelerator import Choice
 from lab.places import WantedPlace
-from lab.plan.data import Place
+from lab.plan.data import Attach, Place
 from lab.report.result import Result, failed_result
 from lab.report.screen import Screen
 from lab.report.terminal import show
@@ -69,6 +70,10 @@ def run(  # noqa: PLR0913  one parameter per option
     uplink: Annotated[str, Parameter(help=_UPLINK)] = "",
     tester: Annotated[str, Parameter(help=_TESTER)] = "",
     json: Json = False,
+    attach: AttachOption = Attach.COLD,
+    rounds: Annotated[
+        int, Parameter(validator=Number(gte=1, lte=100), help="How often to plug in and out.")
+    ] = 1,
     keep: Annotated[bool, flag("Afterwards, a root shell in the lab host.")] = False,
     out: Annotated[Path | None, Parameter(help="Folder for the results.")] = None,
     sabotage: Annotated[
@@ -76,11 +81,15 @@ def run(  # noqa: PLR0913  one parameter per option
     ] = None,
 ) -> int:
     """Run a topology with all its proofs."""
+    if rounds > 1 and attach is not Attach.HOTPLUG:
+        raise UsageError("--rounds plugs NICs in and out again", hint="add --attach hotplug")
     request = RunRequest(
         topology=topology,
         settings=settings(set_),
         on=WantedPlace(on, accel, Ports(uplink, tester)),
         sabotage=sabotage,
+        attach=attach,
+        rounds=rounds,
         out=out,
         keep=keep,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from lab.errors import StartError
 from lab.evidence import NicEvidence
@@ -36,7 +36,8 @@ nic() {
   [ ! -e "/proc/sys/net/ipv6/conf/$dev" ] || echo 1 > "/proc/sys/net/ipv6/conf/$dev/disable_ipv6"
   echo 1 > "/proc/sys/net/ipv4/conf/$dev/arp_ignore"
   echo 2 > "/proc/sys/net/ipv4/conf/$dev/arp_announce"
-  [ "$5" = - ] || ethtool -L "$dev" combined "$5" 2>&1 || fail "$1 ethtool -L $dev combined $5"
+  # A NIC that has fewer queues than it was to have is for the proof to tell.
+  [ "$5" = - ] || refused=$(ethtool -L "$dev" combined "$5" 2>&1) || echo "refused $1" $refused
   ip address add "$4" dev "$dev" 2>&1 || fail "$1 ip could not give $dev the address $4"
   ip link set dev "$dev" mtu "$3" up 2>&1 || fail "$1 ip could not set $dev up with MTU $3"
   try "$tries" carrier || fail "$1 $dev has no carrier"
@@ -64,7 +65,8 @@ def configure(
         said = "\n".join([*lines, *result.err.splitlines()])
         failed = next((line[5:] for line in lines if line.startswith("fail ")), "the script failed")
         raise StartError(f"guest {guest}: NIC {failed}", output=said)
-    return lines[0], tuple(_parse(line) for line in lines if line.startswith("nic "))
+    refused = dict(line.split(" ", 2)[1:] for line in lines if line.startswith("refused "))
+    return lines[0], tuple(_parse(line, refused) for line in lines if line.startswith("nic "))
 
 
 def script(nics: Iterable[NicPlan], seconds: float) -> str:
@@ -77,6 +79,13 @@ def script(nics: Iterable[NicPlan], seconds: float) -> str:
     return "\n".join([_FUNCTIONS, f"tries={int(seconds / 0.05)}", release, *calls, ""])
 
 
-def _parse(line: str) -> NicEvidence:
+def _parse(line: str, refused: Mapping[str, str]) -> NicEvidence:
     _, name, device, driver, mac, queues = line.split()
-    return NicEvidence(id=name, device=device, driver=driver, mac=mac, queues=int(queues))
+    return NicEvidence(
+        id=name,
+        device=device,
+        driver=driver,
+        mac=mac,
+        queues=int(queues),
+        refused=refused.get(name, ""),
+    )

@@ -17,7 +17,7 @@ from lab.guest.nic import configure
 from lab.guest.process import Process, Words, start_process
 from lab.host.fds import VHOST_HINT, VHOST_NET, open_fds
 from lab.host.host import Host
-from lab.plan.data import HOST, Facts, GuestPlan
+from lab.plan.data import HOST, Facts, Fd, GuestPlan
 from lab.qmp import Qmp
 
 # The longest a guest may take to boot, and one of its NICs to come up. Far above what was measured
@@ -112,7 +112,7 @@ def start(plan: GuestPlan, facts: Facts, folder: Path, host: Host, warn: Warn) -
         channels = {name: _channel(stack) for name in ("qmp", "agent")}
         with ExitStack() as theirs:
             fds = {name: theirs.enter_context(pair[1]).fileno() for name, pair in channels.items()}
-            opened = theirs.enter_context(open_fds(host, plan.fds, folder))
+            opened = theirs.enter_context(open_fds(host, _inherited(plan), folder))
             argv = render(plan.argv, fds, opened, {"console": words.console})
             with host.inside(HOST):
                 process = stack.enter_context(
@@ -144,9 +144,17 @@ def render(
     return tuple(_PLACE.sub(fill, word) for word in argv)
 
 
+def _inherited(plan: GuestPlan) -> tuple[Fd, ...]:
+    """What QEMU gets at its start; the rest goes to it with the NIC that needs it."""
+    return tuple(fd for fd in plan.fds if any(f"{{fd:{fd.name}}}" in word for word in plan.argv))
+
+
 def _check_vhost(plan: GuestPlan) -> None:
     """QEMU opens vhost-net by itself for a tap by name; 7.2 aborts when it is not there."""
-    if any("vhost=on" in word for word in plan.argv) and not Path(VHOST_NET).exists():
+    steps = (step for nic in plan.nics for step in nic.hotplug)
+    plugged = any(step.arguments.get("vhost") is True for step in steps)
+    wanted = plugged or any("vhost=on" in word for word in plan.argv)
+    if wanted and not Path(VHOST_NET).exists():
         raise CannotError(f"there is no {VHOST_NET} for guest {plan.name}", hint=VHOST_HINT)
 
 

@@ -168,6 +168,7 @@ class Expect(Data):
     carrier: Literal["qemu", "vhost", "vfio"] | None = None
     hops: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
     queues: Queues | None = None
+    exits: Literal["none", "per-packet"] | None = None
     downtime: Milliseconds | None = None
     absent: Annotated[tuple[DeviceKind, ...], Field(min_length=1)] | None = None
 

@@ -38,6 +38,13 @@ class Carrier(StrEnum):
     VFIO = "vfio"
 
 
+class Exits(StrEnum):
+    """How often a guest stops for QEMU, for the packets of one NIC."""
+
+    NONE = "none"
+    PER_PACKET = "per-packet"
+
+
 class Direction(StrEnum):
     """As the guest sees it: ``in`` is from the wire to the guest, ``out`` the other way."""
 
@@ -237,8 +244,18 @@ class Fd(Data):
     device: str = ""
 
 
+class Attach(StrEnum):
+    """When a guest gets its NICs: with its command line, or while it runs."""
+
+    COLD = "cold"
+    HOTPLUG = "hotplug"
+
+
 class HotplugStep(Data):
-    """One QMP command that brings a NIC to a running guest; ``fds`` are passed by getfd first."""
+    """One QMP command on the way of a NIC to or from a running guest.
+
+    ``fds`` are passed by getfd first.
+    """
 
     command: str
     arguments: dict[str, str | int | bool | None]
@@ -250,8 +267,10 @@ class NicPlan(Data):
 
     ``id`` is the id of QEMU's ``-device``, ``netdev`` that of its ``-netdev`` (empty for vfio).
     ``address`` is the guest's IPv4 address in CIDR form. ``active`` is what ``ethtool -L
-    combined`` is set to in the guest before the proof; ``None`` leaves it alone. With ``failover``
-    it is the standby of a pair, which the guest's net_failover shows as one device.
+    combined`` is set to in the guest before the proof; ``None`` leaves it alone. A NIC with
+    ``hotplug`` steps comes when the guest runs, and goes by its ``unplug`` steps, ``rounds`` times
+    in all. With ``failover`` it is the standby of a pair, which the guest's net_failover shows as
+    one device.
     """
 
     id: str
@@ -262,6 +281,8 @@ class NicPlan(Data):
     queues: int = 1
     active: int | None = None
     hotplug: tuple[HotplugStep, ...] = ()
+    unplug: tuple[HotplugStep, ...] = ()
+    rounds: int = 0
     failover: bool = False
 
 
@@ -342,7 +363,8 @@ class Expectation(Data):
     """What the topology says of one NIC's path, apart from what it configures.
 
     ``hops`` are in the order of the way in (wire first, guest last). ``None`` means that the
-    topology says nothing about it, so nothing is checked. ``absent`` are kinds of device
+    topology says nothing about it, so nothing is checked. ``packed`` and ``rx_ring`` (entries of
+    the receive ring) are virtio settings that were asked for. ``absent`` are kinds of device
     (`lab.evidence.Device`) of which the host has none. ``bystanders`` see every frame of the cable,
     because all ports hang on one hub and a bridge's port is promiscuous.
     """
@@ -353,6 +375,9 @@ class Expectation(Data):
     carrier: Carrier | None = None
     hops: tuple[Hop, ...] | None = None
     queues: int | None = None
+    exits: Exits | None = None
+    packed: bool | None = None
+    rx_ring: int | None = None
     bystanders: tuple[Hop, ...] = ()
     migration: MigrationExpectation | None = None
     absent: tuple[str, ...] | None = None
@@ -363,7 +388,8 @@ class ProbePlan(Data):
 
     ``sizes`` are lengths of whole Ethernet frames in bytes without the FCS (60 is the smallest that
     a NIC sends). ``tcp_bytes`` go each way on one TCP connection. ``window`` is the number of round
-    trips over which the carrier is counted.
+    trips over which the carrier is counted. ``flows`` is how many UDP flows go each way to see over
+    which queues they spread; 0 for none.
     """
 
     guest: str
@@ -372,6 +398,7 @@ class ProbePlan(Data):
     sizes: tuple[int, ...]
     tcp_bytes: int = 65536
     window: int = 100
+    flows: int = 0
 
 
 class End(Data):

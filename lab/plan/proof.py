@@ -5,17 +5,27 @@ from __future__ import annotations
 from lab.model.topology import Expect
 from lab.model.words import HopWord, PortName
 from lab.plan import migration
-from lab.plan.data import HOST, WIRE, Carrier, Expectation, Hop, ProbePlan
+from lab.plan.data import HOST, WIRE, Carrier, Exits, Expectation, Hop, ProbePlan
 from lab.plan.wiring import Seat, Wiring
 
 # From the smallest frame to the MTU of 1500; 61 has an odd payload, which checksums pad.
 SIZES = (60, 61, 128, 512, 1024, 1514)
 
+# Flows for each queue that is expected to carry some. A hash leaves one of N queues without any of
+# 16 N flows with a probability of N (1 - 1/N)^(16 N): less than one in a million for all N to 8.
+FLOWS_PER_QUEUE = 16
+
 
 def probes(wiring: Wiring) -> tuple[ProbePlan, ...]:
     """One set of traffic for each NIC."""
     return tuple(
-        ProbePlan(guest=seat.guest.name, nic=seat.id, peer=seat.peer, sizes=SIZES)
+        ProbePlan(
+            guest=seat.guest.name,
+            nic=seat.id,
+            peer=seat.peer,
+            sizes=SIZES,
+            flows=FLOWS_PER_QUEUE * (_said(wiring, seat).queues or 0),
+        )
         for seat in wiring.lanes
     )
 
@@ -37,6 +47,9 @@ def _expectation(wiring: Wiring, seat: Seat) -> Expectation:
         carrier=None if said.carrier is None else Carrier(said.carrier),
         hops=hops,
         queues=said.queues,
+        exits=None if said.exits is None else Exits(said.exits),
+        packed=seat.nic.packed,
+        rx_ring=seat.nic.rx_queue_size,
         absent=None if said.absent is None else tuple(kind.value for kind in said.absent),
         bystanders=_bystanders(wiring, seat, hops or ()),
         migration=migration.expected(wiring, seat, said),

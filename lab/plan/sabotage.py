@@ -5,7 +5,7 @@ Nothing that a sabotage does is told to the expectations: the plan still claims 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lab.plan import failover, isolation
@@ -16,11 +16,15 @@ from lab.plan.data import (
     AddVeth,
     Carrier,
     Exec,
+    Exits,
     GuestPlan,
+    HotplugStep,
     LinkUp,
+    NicPlan,
     Operation,
     Plan,
 )
+from lab.plan.hotplug import as_word, reworded
 
 HOP_PORT = 9477
 """UDP destination port of the marked hop probes, and of nothing else."""
@@ -59,6 +63,63 @@ def by_name(name: str) -> Sabotage:
 
 def _vhost_off(plan: Plan) -> Plan:
     return _with_argv(plan, lambda word: word.replace("vhost=on", "vhost=off"))
+
+
+def _no_ioeventfd(plan: Plan) -> Plan:
+    """Then a kick goes all the way to QEMU, as the access to a register does."""
+    return _with_setting(plan, "ioeventfd", lambda _: "off")
+
+
+def _no_mq(plan: Plan) -> Plan:
+    return _with_setting(plan, "mq", lambda _: "off")
+
+
+def _few_vectors(plan: Plan) -> Plan:
+    """One for the configuration, one for control: the queues have to share what is left."""
+    return _with_setting(plan, "vectors", lambda _: "2")
+
+
+def _one_vcpu(plan: Plan) -> Plan:
+    def spoiled(guest: GuestPlan) -> GuestPlan:
+        words = list(guest.argv)
+        words[words.index("-smp") + 1] = "1"
+        return guest.model_copy(update={"argv": tuple(words)})
+
+    return plan.model_copy(update={"guests": tuple(spoiled(guest) for guest in plan.guests)})
+
+
+def _other_rings(plan: Plan) -> Plan:
+    return _with_setting(plan, "packed", lambda old: "off" if old == "on" else "on")
+
+
+def _with_setting(plan: Plan, name: str, change: Callable[[str], str]) -> Plan:
+    """Change a setting of every virtio NIC, or add it."""
+
+    def spoiled(word: str) -> str:
+        if not word.startswith("virtio-net-pci,"):
+            return word
+        model, *settings = word.split(",")
+        old = dict(setting.split("=", 1) for setting in settings)
+        return ",".join(
+            [model, *(f"{k}={v}" for k, v in {**old, name: change(old.get(name, ""))}.items())]
+        )
+
+    return _with_argv(plan, spoiled)
+
+
+def _deaf_guest(plan: Plan) -> Plan:
+    """A guest whose vCPUs stand still cannot let anything go."""
+    stop = HotplugStep(command="stop", arguments={})
+    return _with_unplug(plan, lambda nic: (stop, *nic.unplug))
+
+
+def _netdev_kept(plan: Plan) -> Plan:
+    """The device goes, what stands behind it stays: its tap and its vhost remain open."""
+
+    def steps(nic: NicPlan) -> tuple[HotplugStep, ...]:
+        return tuple(step for step in nic.unplug if step.command != "netdev_del")
+
+    return _with_unplug(plan, steps)
 
 
 def _drop_at_bridge(plan: Plan) -> Plan:
@@ -133,8 +194,30 @@ def _with_operations(plan: Plan, operations: tuple[Operation, ...]) -> Plan:
 
 
 def _with_argv(plan: Plan, change: Callable[[str], str]) -> Plan:
+    """Change the words of all QEMU lines, and of what is plugged in later."""
+
     def spoiled(guest: GuestPlan) -> GuestPlan:
-        return guest.model_copy(update={"argv": tuple(change(word) for word in guest.argv)})
+        return guest.model_copy(
+            update={
+                "argv": tuple(change(word) for word in guest.argv),
+                "nics": tuple(reworded(nic, change) for nic in guest.nics),
+            }
+        )
+
+    return plan.model_copy(update={"guests": tuple(spoiled(guest) for guest in plan.guests)})
+
+
+def _words(plan: Plan) -> Iterator[str]:
+    for guest in plan.guests:
+        yield from guest.argv
+        for nic in guest.nics:
+            yield from (as_word(step) for step in nic.hotplug)
+
+
+def _with_unplug(plan: Plan, steps: Callable[[NicPlan], tuple[HotplugStep, ...]]) -> Plan:
+    def spoiled(guest: GuestPlan) -> GuestPlan:
+        nics = tuple(nic.model_copy(update={"unplug": steps(nic)}) for nic in guest.nics)
+        return guest.model_copy(update={"nics": nics})
 
     return plan.model_copy(update={"guests": tuple(spoiled(guest) for guest in plan.guests)})
 
@@ -169,14 +252,50 @@ def _carried_by_vhost(plan: Plan) -> bool:
     return any(expected.carrier is Carrier.VHOST for expected in plan.expectations)
 
 
-def _swappable(plan: Plan) -> bool:
-    """Only vhost carries virtio alone: any other model there would turn the carrier red too.
+def _virtio_without_exits(plan: Plan) -> bool:
+    """With vhost QEMU would give vhost up as well, and the carrier would turn red too."""
+    return _expects(plan, exits=Exits.NONE, carrier=Carrier.QEMU)
 
-    And only virtio can be the standby of a pair.
-    """
-    models = {word.partition(",")[0] for guest in plan.guests for word in guest.argv}
-    pair = any(nic.failover for guest in plan.guests for nic in guest.nics)
-    return not _carried_by_vhost(plan) and not pair and bool(models & _SWAPS.keys())
+
+def _several_queues(plan: Plan) -> bool:
+    virtio = any(word.startswith("virtio-net-pci,") for word in _words(plan))
+    return virtio and any((expected.queues or 0) > 1 for expected in plan.expectations)
+
+
+def _several_vcpus(plan: Plan) -> bool:
+    return _several_queues(plan) and all(
+        guest.argv[guest.argv.index("-smp") + 1] != "1" for guest in plan.guests
+    )
+
+
+def _packed_or_not(plan: Plan) -> bool:
+    """vhost has no packed rings: there the carrier would turn red too."""
+    packed = any(expected.packed is not None for expected in plan.expectations)
+    return packed and not _carried_by_vhost(plan)
+
+
+def _expects(plan: Plan, **values: object) -> bool:
+    return any(
+        all(getattr(expected, key) is value for key, value in values.items())
+        for expected in plan.expectations
+    )
+
+
+def _plugged_in(plan: Plan) -> bool:
+    return any(nic.hotplug for guest in plan.guests for nic in guest.nics)
+
+
+def _netdev_plugged_in(plan: Plan) -> bool:
+    """One round only: the next would find its netdev there already."""
+    return _plugged_in(plan) and all(
+        nic.netdev and nic.rounds == 1 for guest in plan.guests for nic in guest.nics
+    )
+
+
+def _swappable(plan: Plan) -> bool:
+    """Any model but virtio, in whose place another would turn carrier, exits or rings red too."""
+    models = {word.partition(",")[0] for word in _words(plan)}
+    return "virtio-net-pci" not in models and bool(models & _SWAPS.keys())
 
 
 def _unverified(plan: Plan) -> bool:
@@ -185,11 +304,11 @@ def _unverified(plan: Plan) -> bool:
     Any other would drop the packet, and reach would turn red as well.
     """
     taps = any(isinstance(operation, AddTap) for operation in plan.operations)
-    virtio = any(word.startswith("virtio-net-pci") for g in plan.guests for word in g.argv)
+    virtio = any(word.startswith("virtio-net-pci") for word in _words(plan))
     return _bridged(plan) and taps and virtio
 
 
-_SWAPS = {"e1000": "e1000e", "e1000e": "e1000", "virtio-net-pci": "e1000e"}
+_SWAPS = {"e1000": "e1000e", "e1000e": "e1000"}
 _SWAPS |= dict.fromkeys(("rtl8139", "igb", "vmxnet3"), "e1000e")
 _COMMON_SETTINGS = ("id=", "netdev=", "mac=", "bus=", "romfile=")
 
@@ -230,6 +349,55 @@ SABOTAGES = (
         _bad_checksum,
     ),
     *(Sabotage(*fault) for fault in failover.FAULTS),
+    Sabotage(
+        "no-ioeventfd",
+        "the guest's kicks go to QEMU as exits instead of to an eventfd",
+        "exits",
+        _virtio_without_exits,
+        _no_ioeventfd,
+    ),
+    Sabotage(
+        "no-mq",
+        "the device is not told that its netdev has several queues, and uses one",
+        "queues",
+        _several_queues,
+        _no_mq,
+    ),
+    Sabotage(
+        "few-vectors",
+        "the device has too few interrupts, so its queues share one",
+        "interrupts",
+        _several_queues,
+        _few_vectors,
+    ),
+    Sabotage(
+        "one-vcpu",
+        "the guest has one vCPU, which serves all queues",
+        "vcpus",
+        _several_vcpus,
+        _one_vcpu,
+    ),
+    Sabotage(
+        "other-rings",
+        "the guest gets packed rings instead of split ones, or the reverse",
+        "packed",
+        _packed_or_not,
+        _other_rings,
+    ),
+    Sabotage(
+        "deaf-guest",
+        "the guest stands still when it is asked to let its NIC go",
+        "unplug",
+        _plugged_in,
+        _deaf_guest,
+    ),
+    Sabotage(
+        "netdev-kept",
+        "the NIC is unplugged, but what stands behind it is left in QEMU",
+        "leaks",
+        _netdev_plugged_in,
+        _netdev_kept,
+    ),
     Sabotage(
         "drop-at-macvtap",
         "marked probes from the wire vanish between the port and its macvtap",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -49,16 +50,26 @@ def command(plan: Plan, guest: str) -> str:
     inherits is opened by redirections at the end.
     """
     found = _guest(plan, guest)
-    numbers = {fd.name: _FIRST_FD + index for index, fd in enumerate(found.fds)}
+    fds = [fd for fd in found.fds if any(f"{{fd:{fd.name}}}" in word for word in found.argv)]
+    numbers = {fd.name: _FIRST_FD + index for index, fd in enumerate(fds)}
     words = [_shown(found.name, numbers, word) for word in found.argv]
     prefix = len(plan.facts.qemu)
     environment = [f"{key}={shlex.quote(value)}" for key, value in plan.facts.qemu_env.items()]
     lines = [
         " ".join([*environment, shlex.join(words[:prefix])]),
         *_options(words[prefix:]),
-        *(_redirection(numbers[fd.name], fd) for fd in found.fds),
+        *(_redirection(numbers[fd.name], fd) for fd in fds),
     ]
     return " \\\n    ".join(lines)
+
+
+def commands(plan: Plan, guest: str) -> str:
+    """The QMP commands that plug in the NICs of a guest, a line each; empty where none is."""
+    return "\n".join(
+        json.dumps({"execute": step.command, "arguments": step.arguments})
+        for nic in _guest(plan, guest).nics
+        for step in nic.hotplug
+    )
 
 
 def script(plan: Plan) -> str:
@@ -102,6 +113,23 @@ def _starts(plan: Plan) -> Iterator[str]:
     for guest in _processes(plan):
         yield f"{command(plan, guest.name)} &"
         yield 'later "{ kill $!; wait $!; } 2> /dev/null || true"'
+        yield from _plugs(plan, guest)
+
+
+def _plugs(plan: Plan, guest: GuestPlan) -> Iterator[str]:
+    """A shell cannot pass open files (getfd), so NICs that need some are for a program to plug."""
+    said = commands(plan, guest.name)
+    if any(step.fds for nic in guest.nics for step in nic.hotplug):
+        yield f"# To be sent to {guest.name}.qmp, each fd by getfd (SCM_RIGHTS) before it:"
+        yield from (f"#   {line}" for line in said.splitlines())
+    elif said:
+        yield f"until [ -S {guest.name}.qmp ]; do sleep 0.1; done"
+        yield f"socat -t 5 - UNIX-CONNECT:{guest.name}.qmp <<'QMP'"
+        yield from ('{"execute": "qmp_capabilities"}', said, "QMP")
+        for nic in guest.nics:
+            out = " then ".join(json.dumps(step.arguments) for step in nic.unplug)
+            names = " and ".join(step.command for step in nic.unplug)
+            yield f"# Out again by {names} (after DEVICE_DELETED): {out}"
 
 
 def _shown(guest: str, numbers: dict[str, int], word: str) -> str:

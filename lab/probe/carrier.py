@@ -44,7 +44,7 @@ def observe_carrier(probe: ProbePlan, guest: Guest, sock: socket.socket) -> Carr
     Nobody may use the guest agent or QMP meanwhile. What cannot be counted is named in ``missing``.
     """
     links = tuple(_links(guest.pid))
-    threads = dict(_vhost_threads(guest.pid))
+    threads = dict(vhost_threads(guest.pid))
     missing: list[str] = []
     calls: Mapping[str, int] = {}
     wakeups: Mapping[int, int] = {}
@@ -126,7 +126,7 @@ def _count(links: Iterable[tuple[int, str]], pattern: re.Pattern[str]) -> int:
     return sum(pattern.match(link) is not None for _fd, link in links)
 
 
-def _vhost_threads(pid: int) -> Iterator[tuple[int, str]]:
+def vhost_threads(pid: int) -> Iterator[tuple[int, str]]:
     """The threads that vhost made for a QEMU, all called ``vhost-PID``.
 
     Since Linux 6.4 they are threads of QEMU itself (kernel/vhost_task.c), before (and from 6.17 on

@@ -19,19 +19,25 @@ from lab.evidence import (
     Device,
     Evidence,
     Exchange,
+    ExitsEvidence,
     MarkedProbe,
+    QueuesEvidence,
+    RingEvidence,
 )
-from lab.plan.data import HOST, WIRE, AddBridge, Plan, ProbePlan
+from lab.plan.data import HOST, WIRE, AddBridge, Expectation, Plan, ProbePlan
 from lab.probe import inside, questions
 from lab.probe.capture import Frame, PacketCapture, open_capture
 from lab.probe.carrier import observe_carrier, open_icmp
+from lab.probe.exits import observe_exits
 from lab.probe.frames import Ends
 from lab.probe.hops import clock, in_order, marked_probe, on_host_clock
 from lab.probe.inside import Answers
 from lab.probe.lane import Guest, Lane
 from lab.probe.mark import numbering, packets
 from lab.probe.pcapng import pcapng
+from lab.probe.queues import observe_queues
 from lab.probe.reach import exchanges, send_in, stream_in
+from lab.probe.rings import observe_rings
 from lab.probe.servers import servers
 
 PCAPNG = "capture.pcapng"
@@ -83,6 +89,7 @@ def observe(
                 *(each.capture for each in sent),
                 *(each.capture for each in heard),
             )
+        queues = tuple(_queues(host, sender, lanes))
     carriers = tuple(_carrier(host, lane) for lane in lanes)
     views = [
         _view(each, in_order(wire.frames, _on_path(plan, each.lane, path.frames))) for each in sent
@@ -98,6 +105,9 @@ def observe(
         exchanges=tuple(each for view in views for each in _exchanges(view, wire.frames)),
         probes=tuple(each for lane in lanes for each in _probes(lane, frames)),
         carriers=carriers,
+        exits=tuple(_exits(plan, host, lanes)),
+        queues=queues,
+        rings=tuple(_rings(plan, lanes)),
         clocks=tuple(view.clock for view in views if view.clock),
         captures=captures,
         asked=questions.asked(plan, frames),
@@ -184,6 +194,35 @@ def _on_path(plan: Plan, lane: Lane, frames: list[Frame]) -> Iterator[Frame]:
         for hop in expectation.bystanders
     }
     return (frame for frame in frames if frame.device not in others)
+
+
+def _exits(plan: Plan, host: Host, lanes: tuple[Lane, ...]) -> Iterator[ExitsEvidence]:
+    for lane in lanes:
+        if _expected(plan, lane).exits is not None:
+            with host.inside(WIRE):
+                sock = open_icmp(lane.ends)
+            with sock:
+                yield observe_exits(lane.probe, lane.guest, sock)
+
+
+def _queues(host: Host, sender: socket.socket, lanes: tuple[Lane, ...]) -> Iterator[QueuesEvidence]:
+    for lane in lanes:
+        if lane.probe.flows:
+            with host.inside(WIRE), servers(lane.ends.tester):
+                yield observe_queues(lane, sender)
+
+
+def _rings(plan: Plan, lanes: tuple[Lane, ...]) -> Iterator[RingEvidence]:
+    for lane in lanes:
+        expected = _expected(plan, lane)
+        if expected.packed is not None or expected.rx_ring is not None:
+            yield observe_rings(lane)
+
+
+def _expected(plan: Plan, lane: Lane) -> Expectation:
+    nothing = Expectation(guest=lane.probe.guest, nic=lane.probe.nic)
+    key = nothing.guest, nothing.nic
+    return next((each for each in plan.expectations if (each.guest, each.nic) == key), nothing)
 
 
 def _view(sent: Sent, outside: tuple[Frame, ...]) -> View:

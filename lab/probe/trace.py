@@ -50,12 +50,20 @@ class Tracing:
 
     def counts(self) -> tuple[Counter[str], Counter[int]]:
         """System calls by name, and wake-ups by thread id. Raises CannotError if some are lost."""
+        trace = self.text()
+        wakeups = Counter(int(pid) for pid in _WAKEUP.findall(trace))
+        return Counter(_CALL.findall(trace)), wakeups
+
+    def text(self) -> str:
+        """All events since the last `clear`, a line each. Raises CannotError if some are lost."""
         for stats in self._folder.glob("per_cpu/cpu*/stats"):
             if any(int(lost) for lost in _OVERRUN.findall(stats.read_text())):
                 raise CannotError("the kernel's trace buffer overflowed: events are lost")
-        trace = (self._folder / "trace").read_text()
-        wakeups = Counter(int(pid) for pid in _WAKEUP.findall(trace))
-        return Counter(_CALL.findall(trace)), wakeups
+        return (self._folder / "trace").read_text()
+
+    def clear(self) -> None:
+        """Forget what was recorded."""
+        (self._folder / "trace").write_text("")
 
     def _switch(self, value: str) -> None:
         (self._folder / "tracing_on").write_text(value)

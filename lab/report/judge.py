@@ -15,10 +15,14 @@ from lab.plan.data import Expectation, Plan
 from lab.report.absent import absent_check
 from lab.report.carrier import carrier_check
 from lab.report.case import CAPTURE_FILE, EVIDENCE_FILE, Case, Finding, MissingError, check
+from lab.report.exits import exits_check
 from lab.report.hops import hop_checks
+from lab.report.hotplug import hotplug_checks
 from lab.report.migration import meaningful, migration_checks
 from lab.report.questions import question_checks
+from lab.report.queues import queue_checks
 from lab.report.reach import reach_checks
+from lab.report.rings import ring_checks
 from lab.report.verdict import LEFT_BEHIND, Check, Verdict
 
 
@@ -63,8 +67,11 @@ def _path_checks(case: Case) -> Iterator[Check]:
         look = partial(_driver, case, expectation.driver)
         yield check(f"{case.prefix}driver", expectation.driver, EVIDENCE_FILE, look)
     if expectation.queues is not None:
-        look = partial(_queues, case, expectation.queues)
-        yield check(f"{case.prefix}queues", f"{expectation.queues}", EVIDENCE_FILE, look)
+        yield from queue_checks(case, expectation.queues)
+    if expectation.exits is not None:
+        yield exits_check(case, expectation.exits)
+    yield from ring_checks(case)
+    yield from hotplug_checks(case)
 
 
 def _run_checks(plan: Plan, evidence: Evidence, left: tuple[str, ...] | None) -> Iterator[Check]:
@@ -81,13 +88,6 @@ def _driver(case: Case, expected: str) -> Finding:
     if not driver:
         raise MissingError("the guest did not name the NIC's driver")
     return Finding(good=driver == expected, observed=driver)
-
-
-def _queues(case: Case, expected: int) -> Finding:
-    queues = case.nic().queues
-    if queues is None:
-        raise MissingError("the guest's queues were not counted")
-    return Finding(good=queues == expected, observed=str(queues))
 
 
 def _captures(evidence: Evidence) -> Finding:

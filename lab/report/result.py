@@ -16,6 +16,7 @@ from lab.report.carrier import (
     syscalls_per_round_trip,
     wakeups_per_round_trip,
 )
+from lab.report.exits import exits_per_round_trip
 from lab.report.path import PathHop, paths_of
 from lab.report.verdict import Check, Outcome
 
@@ -69,8 +70,8 @@ class Result(Data):
     """One run, from its topology to its verdict.
 
     ``costs`` maps ``GUEST.NIC`` to counts per ICMP round trip, ``commands`` each guest to the QEMU
-    command line that ran, ``artifacts`` names to paths, ``timings`` stages to seconds. ``sabotage``
-    names the fault that was asked for.
+    command line that ran, ``qmp`` to the commands by which its NICs came, ``artifacts`` names to
+    paths, ``timings`` stages to seconds. ``sabotage`` names the fault that was asked for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -88,6 +89,7 @@ class Result(Data):
     paths: tuple[ResultPath, ...] = ()
     costs: dict[str, dict[str, float]] = Field(default_factory=dict)
     commands: dict[str, str] = Field(default_factory=dict)
+    qmp: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     artifacts: dict[str, str] = Field(default_factory=dict)
     timings: dict[str, float] = Field(default_factory=dict)
     error: Problem | None = None
@@ -125,6 +127,7 @@ def costs_in(evidence: Evidence) -> dict[str, dict[str, float]]:
             "round_trips": float(seen.round_trips),
             "qemu_syscalls": round(syscalls_per_round_trip(seen), 3),
             "vhost_wakeups": round(wakeups_per_round_trip(seen), 3),
+            **_exits(evidence, guest, nic),
         }
         for (guest, nic), seen in _carriers(evidence).items()
     }
@@ -134,6 +137,16 @@ def commands_in(evidence: Evidence) -> dict[str, str]:
     """The QEMU command line of each guest as it ran, of one that migrated both."""
     commands = {guest.name: guest.command for guest in evidence.guests}
     return commands | (evidence.migration.commands if evidence.migration else {})
+
+
+def _exits(evidence: Evidence, guest: str, nic: str) -> dict[str, float]:
+    for seen in evidence.exits:
+        if (seen.guest, seen.nic) == (guest, nic) and seen.round_trips:
+            return {
+                "exits_to_qemu": round(exits_per_round_trip(seen.to_qemu, seen), 3),
+                "exits_to_kvm": round(exits_per_round_trip(seen.to_kvm, seen), 3),
+            }
+    return {}
 
 
 def problem_of(error: LabError) -> Problem:

@@ -13,8 +13,8 @@ LEFT_BEHIND = "left-behind"
 class Outcome(StrEnum):
     """How a check or a run ended, from best to worst; the worst check decides.
 
-    ``skip`` is a check that another red check makes meaningless. ``error`` is an expectation
-    without evidence: worse than ``fail``, because nobody knows.
+    ``skip`` is a check that another red check makes meaningless, or that this place cannot prove.
+    ``error`` is an expectation without evidence: worse than ``fail``, because nobody knows.
     """
 
     PASS = "pass"  # noqa: S105  an outcome, not a password

@@ -36,6 +36,24 @@ def test_calls_on_one_descriptor_are_counted_exactly() -> None:
     assert not list((trace.TRACEFS / "instances").glob(f"hoplab-*-{os.getpid()}"))
 
 
+def test_what_was_cleared_is_counted_no_more() -> None:
+    reading, writing = os.pipe()
+    with open_tracing() as tracing:
+        tracing.select(
+            "syscalls/sys_enter_write", f"fd == {writing} && common_pid == {os.getpid()}"
+        )
+        tracing.start()
+        os.write(writing, b"x")
+        tracing.stop()
+        tracing.clear()
+        tracing.start()
+        os.write(writing, b"y")
+        tracing.stop()
+        assert tracing.text().count(": sys_write(") == 1
+    os.close(reading)
+    os.close(writing)
+
+
 def test_an_event_that_does_not_exist_is_told() -> None:
     with pytest.raises(CannotError, match="does not trace nobody/knows"), open_tracing() as tracing:
         tracing.select("nobody/knows", "pid == 1")

@@ -57,6 +57,7 @@ def test_help_is_fast() -> None:
         (["bogus"], 'Unknown command "bogus"', "see `lab --help`"),
         (["run"], "TOPOLOGY requires an argument", "see `lab run --help`"),
         (["run", "vhost", "--accel", "quick"], 'Choose from: "auto"', "see `lab run --help`"),
+        (["run", "vhost", "--rounds", "3"], "--rounds plugs NICs", "add --attach hotplug"),
         (["run", "vhosst"], "there is no topology 'vhosst'", "did you mean vhost?"),
         (["run", "vhost", "--set", "queues"], "--set takes NAME=VALUE, not 'queues'", ""),
         (["run", "vhost", "--sabotage", "fire"], "no sabotage 'fire'", "vhost-off"),
@@ -114,6 +115,15 @@ def test_cmdline_prints_a_script_with_the_qemu_line() -> None:
     assert command.stdout.rstrip() in script.stdout
     check = subprocess.run(["bash", "-n"], input=script.stdout, text=True, check=False)
     assert check.returncode == 0
+
+
+def test_cmdline_prints_what_qmp_is_told_later() -> None:
+    out = lab("cmdline", "vhost", "--attach", "hotplug", "--guest", "guest").stdout
+    line, *commands = out.replace("\\\n", "").splitlines()
+    assert "virtio-net-pci" not in line
+    told = [json.loads(command) for command in commands]
+    assert [each["execute"] for each in told] == ["netdev_add", "device_add"]
+    assert told[0]["arguments"]["vhost"] is True
 
 
 def test_topologies_are_listed() -> None:

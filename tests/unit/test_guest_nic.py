@@ -64,6 +64,13 @@ def test_the_answer_is_the_kernel_and_the_nics() -> None:
     )
 
 
+def test_a_guest_that_refuses_queues_says_so_and_goes_on() -> None:
+    refused = b"6.12\nrefused nic0 netlink error: too many\n"
+    out = refused + b"nic nic0 eth0 virtio_net 52:54:00:ab:cd:ef 1\n"
+    _, (nic,) = configure(answering(Result(0, out, "")), "g1", [NIC], 10)
+    assert (nic.queues, nic.refused) == (1, "netlink error: too many")
+
+
 def test_what_ip_said_is_kept() -> None:
     out = b"6.12\nRTNETLINK answers: Invalid argument\nfail nic0 ip could not set up eth0\n"
     with pytest.raises(StartError, match="NIC nic0 ip could not set up eth0") as caught:

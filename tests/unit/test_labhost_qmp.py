@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +28,7 @@ class Server:
     def __init__(self, client: socket.socket, sock: socket.socket) -> None:
         self.client = client
         self.sock = sock
+        self.fds: list[int] = []
         self.thread = threading.Thread(target=self.run)
 
     def send(self, message: Mapping[str, object]) -> None:
@@ -38,8 +41,13 @@ class Server:
         self.send(GREETING)
         decoder, text = json.JSONDecoder(), ""
         with suppress(OSError):
-            while part := self.sock.recv(4096):
-                text += part.decode()
+            while True:
+                part, fds, _, _ = socket.recv_fds(self.sock, 4096, 1)
+                if not part:
+                    return
+                self.fds += fds
+                # A blank carries the descriptors.
+                text += part.decode().lstrip()
                 # qemu.qmp ends no line: a command is whole when it parses.
                 while text:
                     try:
@@ -102,6 +110,18 @@ def test_death_during_a_command_is_told_at_once(qmp: Qmp) -> None:
 def test_silence_ends_at_the_deadline(qmp: Qmp) -> None:
     with pytest.raises(StartError, match="did not answer mute within"):
         qmp.execute("mute", timeout=0.1)
+    qmp.execute("goes-on")
+
+
+def test_an_open_file_goes_over_under_a_name(server: Server, qmp: Qmp, tmp_path: Path) -> None:
+    with (tmp_path / "file").open("w") as file:
+        qmp.give_fd("net0q0", file.fileno())
+        (theirs,) = server.fds
+        try:
+            assert os.path.sameopenfile(file.fileno(), theirs)
+            assert theirs != file.fileno()
+        finally:
+            os.close(theirs)
     qmp.execute("goes-on")
 
 

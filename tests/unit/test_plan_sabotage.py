@@ -14,8 +14,22 @@ from tests.plans import plan_of
 APPLICABLE = {
     "vhost": {"vhost-off", "drop-at-bridge", "extra-hop", "bad-checksum"},
     "e1000": {"wrong-driver", "drop-at-bridge", "extra-hop"},
-    "virtio": {"wrong-driver", "drop-at-bridge", "extra-hop", "bad-checksum"},
-    "multiqueue": {"vhost-off", "drop-at-bridge", "extra-hop", "bad-checksum"},
+    "virtio": {
+        "bad-checksum",
+        "drop-at-bridge",
+        "extra-hop",
+        "no-ioeventfd",
+        "other-rings",
+    },
+    "multiqueue": {
+        "bad-checksum",
+        "drop-at-bridge",
+        "extra-hop",
+        "few-vectors",
+        "no-mq",
+        "one-vcpu",
+        "vhost-off",
+    },
     "macvtap": {
         "vhost-off",
         "drop-at-macvtap",

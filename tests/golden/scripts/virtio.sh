@@ -67,7 +67,7 @@ qemu-system-x86_64 \
     -device virtserialport,chardev=agent,name=org.qemu.guest_agent.0 \
     -device pcie-root-port,id=rp0,chassis=1 \
     -netdev tap,id=net0,ifname=tap0,script=no,downscript=no,vhost=off \
-    -device virtio-net-pci,id=nic0,netdev=net0,mac=52:54:00:fe:f1:69,bus=rp0,romfile=,packed=off,rx_queue_size=256 &
+    -device virtio-net-pci,id=nic0,netdev=net0,mac=52:54:00:fe:f1:69,bus=rp0,romfile=,packed=off,rx_queue_size=1024 &
 later "{ kill $!; wait $!; } 2> /dev/null || true"
 
 wait

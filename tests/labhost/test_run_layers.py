@@ -1,0 +1,121 @@
+"""Whole runs of the bridge topologies: other NICs, plugged in while the guest runs, and spoiled."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.images.build import ensure
+from lab.images.progress import Silent
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 240.0
+"""For one run, on the slowest machine that anybody will have patience for."""
+
+pytestmark = pytest.mark.labhost
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _images() -> None:
+    """Built once, so that no test's time depends on being the first."""
+    for name in ("labhost", "guest"):
+        ensure(name, Silent())
+
+
+def run(folder: Path, *arguments: str) -> dict[str, Any]:
+    """The JSON document of ``lab run``; the exit status is in it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "lab", "run", *arguments, "--json"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=SECONDS,
+        check=False,
+    )
+    document: dict[str, Any] = json.loads(done.stdout)
+    assert document["status"] == done.returncode, done.stderr
+    return document
+
+
+def red(document: dict[str, Any]) -> set[str]:
+    return {check["name"] for check in document["checks"] if check["outcome"] in {"fail", "error"}}
+
+
+def observed(document: dict[str, Any], name: str) -> str:
+    (words,) = (check["observed"] for check in document["checks"] if check["name"] == name)
+    return str(words)
+
+
+PLUGGED = """
+topology: plugged
+title: a NIC with two queues on a macvtap
+guests:
+  - name: guest
+    cpus: 2
+    nics:
+      - macvtap:
+          port: uplink
+        vhost: on
+        queues: 2
+expect:
+  guest:
+    driver: virtio_net
+    carrier: vhost
+    exits: none
+    queues: 2
+    hops: [wire, uplink, macvtap, guest]
+"""
+
+SABOTAGES = [
+    (["multiqueue", "--sabotage", "no-mq"], "queues", "1: queue 0"),
+    (["multiqueue", "--sabotage", "few-vectors"], "interrupts", "for queue 0, 1"),
+    (["multiqueue", "--sabotage", "one-vcpu"], "vcpus", "queue 1 on vCPU 0"),
+    (["virtio", "--sabotage", "no-ioeventfd"], "exits", "MMIO"),
+    (["virtio", "--sabotage", "other-rings"], "packed", "packed rings"),
+    (["vhost", "--attach", "hotplug", "--sabotage", "deaf-guest"], "unplug", "paused"),
+    (["vhost", "--attach", "hotplug", "--sabotage", "netdev-kept"], "leaks", "/dev/vhost-net"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "check", "words"), SABOTAGES, ids=[arguments[-1] for arguments, _, _ in SABOTAGES]
+)
+def test_each_sabotage_turns_exactly_its_check_red(
+    arguments: list[str], check: str, words: str, tmp_path: Path
+) -> None:
+    document = run(tmp_path, *arguments)
+    assert red(document) == {check}, document
+    assert words in observed(document, check)
+    assert document["status"] == 1
+
+
+def test_a_ring_is_as_long_as_the_guest_says_not_as_qemu_was_told(tmp_path: Path) -> None:
+    """QEMU 10.0.13 as Debian builds it takes every length and makes rings of 1024."""
+    document = run(tmp_path, "virtio", "--set", "rx_queue_size=512")
+    honoured = observed(document, "rx-ring").startswith("512 entries")
+    assert red(document) == (set() if honoured else {"rx-ring"})
+
+
+def test_a_nic_of_another_model_stops_its_guest_at_every_packet(tmp_path: Path) -> None:
+    document = run(tmp_path, "e1000", "--set", "model=rtl8139")
+    assert document["outcome"] == "pass", document
+    assert observed(document, "driver") == "8139cp"
+
+
+def test_ten_rounds_of_hotplug_leave_nothing(tmp_path: Path) -> None:
+    """Open files for every queue and every vhost go over QMP each time."""
+    (tmp_path / "plugged.yaml").write_text(PLUGGED)
+    document = run(tmp_path, "./plugged.yaml", "--attach", "hotplug", "--rounds", "10")
+    assert document["outcome"] == "pass", document
+    assert observed(document, "unplug").startswith("10 of 10")
+    assert "-netdev" not in document["commands"]["guest"]
+    told = [json.loads(command)["execute"] for command in document["qmp"]["guest"]]
+    assert told == ["netdev_add", "device_add"]
