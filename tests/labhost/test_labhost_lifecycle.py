@@ -139,7 +139,7 @@ def test_error_inside_comes_out_with_its_traceback(lab: Lab) -> None:
     with lab.open() as labhost:
         with pytest.raises(StartError) as caught:
             list(labhost.call("lab.inside:main", {}, deadline=10.0))
-        assert caught.value.message == "lab.inside:main failed in the lab host: KeyError: 'plan'"
+        assert caught.value.message == "lab.inside:main failed inside: KeyError: 'plan'"
         # The line of source proves that the sources travelled along.
         assert 'argument["plan"]' in caught.value.output
         with pytest.raises(StartError, match="exited with 5"):
