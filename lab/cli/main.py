@@ -42,6 +42,7 @@ app.command("lab.cli.look:topologies", name="topologies", help="List the topolog
 app.command("lab.cli.look:cmdline", name="cmdline", help="Print a topology as a shell script.")
 app.command("lab.cli.look:sabotages", name="sabotages", help="List the faults to build in.")
 app.command("lab.cli.look:schema", name="schema", help="Print a file format's JSON schema.")
+app.command("lab.cli.pci:pci", name="pci", help="PCI tree: IOMMU groups, drivers, VFs.")
 app.command("lab.cli.shell:shell", name="shell", help="A root shell in a fresh lab host.")
 app.command("lab.cli.images:app", name="images", help="Build, list, verify or prune images.")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from lab.model.topology import Expect
 from lab.model.words import HopWord, PortName
 from lab.plan.data import HOST, WIRE, Carrier, Expectation, Hop, ProbePlan
-from lab.plan.wiring import WIRE_ADDRESS, Seat, Wiring
+from lab.plan.links import function_plan
+from lab.plan.wiring import Seat, Wiring
 
 # From the smallest frame to the MTU of 1500; 61 has an odd payload, which checksums pad.
 SIZES = (60, 61, 128, 512, 1024, 1514)
@@ -14,7 +17,9 @@ SIZES = (60, 61, 128, 512, 1024, 1514)
 def probes(wiring: Wiring) -> tuple[ProbePlan, ...]:
     """One set of traffic for each NIC."""
     return tuple(
-        ProbePlan(guest=seat.guest.name, nic=seat.id, peer=WIRE_ADDRESS, sizes=SIZES)
+        ProbePlan(
+            guest=seat.guest.name, nic=seat.id, peer=seat.peer, device=seat.tester, sizes=SIZES
+        )
         for seat in wiring.seats
     )
 
@@ -28,7 +33,7 @@ def _expectation(wiring: Wiring, seat: Seat) -> Expectation:
     said = _said(wiring, seat)
     hops = None
     if said.hops is not None:
-        hops = tuple(_hop(wiring, seat, word) for word in said.hops)
+        hops = tuple(hop for word in said.hops for hop in _hops(wiring, seat, word))
     return Expectation(
         guest=seat.guest.name,
         nic=seat.id,
@@ -36,6 +41,7 @@ def _expectation(wiring: Wiring, seat: Seat) -> Expectation:
         carrier=None if said.carrier is None else Carrier(said.carrier),
         hops=hops,
         queues=said.queues,
+        function=function_plan(wiring, seat),
     )
 
 
@@ -44,6 +50,13 @@ def _said(wiring: Wiring, seat: Seat) -> Expect:
     if len(seat.guest.nics) > 1:
         key = f"{key}.{seat.name}"
     return wiring.topology.expect.get(key, Expect())
+
+
+def _hops(wiring: Wiring, seat: Seat, word: str) -> Iterator[Hop]:
+    """One device a word; only the tester's end of a VLAN is two."""
+    if word == HopWord.WIRE and seat.tester:
+        yield Hop(name=seat.tester, where=WIRE, device=seat.tester)
+    yield _hop(wiring, seat, word)
 
 
 def _hop(wiring: Wiring, seat: Seat, word: str) -> Hop:

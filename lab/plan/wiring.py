@@ -15,14 +15,19 @@ from lab.model.topology import Guest, Nic, Topology, nic_name
 from lab.model.words import PortName
 from lab.plan.data import Facts, Port
 
-WIRE_ADDRESS = "10.77.0.1"
 PREFIX = 24
+_TESTER = 1
 _FIRST_GUEST = 11
+_FIRST_VLAN_NETWORK = 100
 
 
 @dataclass(frozen=True)
 class Seat:
-    """One NIC in its place. ``index`` counts in the guest, ``device`` is its tap or macvtap."""
+    """One NIC in its place. ``index`` counts in the guest, ``device`` is its tap or macvtap.
+
+    ``address`` is the guest's and ``peer`` the tester's, which it has on its device for the NIC's
+    ``vlan`` where that is not None.
+    """
 
     guest: Guest
     nic: Nic
@@ -31,6 +36,13 @@ class Seat:
     device: str
     mac: str
     address: str
+    peer: str
+    vlan: int | None = None
+
+    @property
+    def tester(self) -> str:
+        """The tester's device in the NIC's VLAN; empty where the NIC has none."""
+        return "" if self.vlan is None else f"vlan{self.vlan}"
 
     @property
     def id(self) -> str:
@@ -70,7 +82,9 @@ class Wiring:
                 name=nic_name(nic, index),
                 device=f"{kind}{counts[kind]}" if kind else "",
                 mac=macs[len(seats)],
-                address=f"10.77.0.{_FIRST_GUEST + len(seats)}",
+                address=_address(self._network(nic), _FIRST_GUEST + len(seats)),
+                peer=_address(self._network(nic), _TESTER),
+                vlan=nic.vf.vlan if nic.vf else None,
             )
             counts[kind] += 1
             seats.append(seat)
@@ -91,6 +105,13 @@ class Wiring:
             hint=f"ports here: {there}; a lab host has all of them (--on labhost)",
         )
 
+    def _network(self, nic: Nic) -> int:
+        """Each VLAN is a network of its own."""
+        vlans = dict.fromkeys(other.vf.vlan for _, other, _ in self._nics() if other.vf)
+        named = sorted(vlan for vlan in vlans if vlan is not None)
+        vlan = nic.vf.vlan if nic.vf else None
+        return 0 if vlan is None else _FIRST_VLAN_NETWORK + named.index(vlan)
+
     def _nics(self) -> Iterator[tuple[Guest, Nic, int]]:
         for guest in self.topology.guests:
             for index, nic in enumerate(guest.nics):
@@ -108,6 +129,10 @@ class Wiring:
             used.add(mac)
             macs.append(mac)
         return macs
+
+
+def _address(network: int, number: int) -> str:
+    return f"10.77.{network}.{number}"
 
 
 def _derived_mac(seed: str, used: set[str]) -> str:

@@ -19,16 +19,18 @@ from lab.evidence import (
     Evidence,
     Exchange,
     MarkedProbe,
+    VfState,
 )
 from lab.plan.data import HOST, WIRE, AddBridge, Plan, ProbePlan
 from lab.probe import inside
 from lab.probe.capture import Frame, PacketCapture, open_capture
 from lab.probe.carrier import observe_carrier, open_icmp
-from lab.probe.frames import Ends
+from lab.probe.frames import Ends, build
+from lab.probe.functions import functions_of, observe_functions, send_control, unseen
 from lab.probe.hops import clock, in_order, marked_probe, on_host_clock
 from lab.probe.inside import Answers
 from lab.probe.lane import Guest, Lane
-from lab.probe.mark import numbering, packets
+from lab.probe.mark import numbering, packets, stray
 from lab.probe.pcapng import pcapng
 from lab.probe.reach import exchanges, send_in, stream_in
 from lab.probe.servers import servers
@@ -40,6 +42,7 @@ class Host(Protocol):
     """What the probes need of the host (`lab.host.host.Host` is one)."""
 
     def inside(self, where: str) -> AbstractContextManager[None]: ...
+    def vfs(self, where: str, device: str) -> tuple[VfState, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,15 @@ def observe(
     The captures are written to ``folder`` as one pcapng file and emitted. Raises StartError where a
     guest cannot do its part.
     """
-    with _sender(plan, host) as sender:
-        lanes = _lanes(plan, guests, sender.getsockname()[4].hex(":"))
+    with _senders(plan, host) as senders:
+        lanes = _lanes(plan, guests, senders[""].getsockname()[4].hex(":"))
         with _captures(plan, host) as (wire, path):
-            sent = [_send(host, wire, sender, lane) for lane in lanes]
+            if functions_of(plan):
+                send_control(host)
+            sent = [_send(host, wire, senders, lane) for lane in lanes]
             captures = (wire.finish(), path.finish(), *(each.capture for each in sent))
     carriers = tuple(_carrier(host, lane) for lane in lanes)
+    functions = observe_functions(plan, host, lanes)
     views = [_view(each, in_order(wire.frames, path.frames)) for each in sent]
     frames = in_order(wire.frames, path.frames, *(view.frames for view in views))
     _save(folder / PCAPNG, pcapng(frames, _names(lanes)), emit)
@@ -89,18 +95,29 @@ def observe(
         carriers=carriers,
         clocks=tuple(view.clock for view in views if view.clock),
         captures=captures,
+        functions=functions.seen,
+        vfs=functions.vfs,
+        mac_attempts=functions.mac_attempts,
+        unseen=tuple(unseen(lane.probe, lane.packets, frames) for lane in lanes),
+        strays=tuple(marked_probe(lane.probe, lane.stray, frames) for lane in lanes if lane.stray),
         missing=tuple(_no_clock(view) for view in views if view.clock is None),
     )
 
 
 @contextmanager
-def _sender(plan: Plan, host: Host) -> Iterator[socket.socket]:
-    """A packet socket on the tester's device that receives nothing (protocol 0)."""
-    with host.inside(WIRE):
-        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-    with sock:
-        sock.bind((plan.facts.tester, 0))
-        yield sock
+def _senders(plan: Plan, host: Host) -> Iterator[Mapping[str, socket.socket]]:
+    """Packet sockets on the tester's devices that receive nothing (protocol 0), by device.
+
+    The empty name is the tester's end of the cable, as in `ProbePlan.device`.
+    """
+    with ExitStack() as stack:
+        senders: dict[str, socket.socket] = {}
+        for device in dict.fromkeys(("", *(probe.device for probe in plan.probes))):
+            with host.inside(WIRE):
+                sock = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
+            sock.bind((device or plan.facts.tester, 0))
+            senders[device] = sock
+        yield senders
 
 
 def _lanes(plan: Plan, guests: Mapping[str, Guest], tester_mac: str) -> tuple[Lane, ...]:
@@ -112,6 +129,7 @@ def _lanes(plan: Plan, guests: Mapping[str, Guest], tester_mac: str) -> tuple[La
             nic=guests[probe.guest].nics[probe.nic],
             ends=_ends(tester_mac, guests[probe.guest], probe),
             packets=packets(probe, numbers),
+            stray=stray(numbers) if probe.device else None,
         )
         for probe in plan.probes
     )
@@ -143,11 +161,15 @@ def _captures(plan: Plan, host: Host) -> Iterator[tuple[PacketCapture, PacketCap
         yield captures[0], captures[1]
 
 
-def _send(host: Host, wire: PacketCapture, sender: socket.socket, lane: Lane) -> Sent:
+def _send(
+    host: Host, wire: PacketCapture, senders: Mapping[str, socket.socket], lane: Lane
+) -> Sent:
     """All traffic of one lane: towards the guest, then from it."""
     with host.inside(WIRE), servers(lane.ends.tester):
         inside.listen(lane)
-        patience = send_in(sender, wire, lane)
+        if lane.stray:
+            senders[""].send(build(lane.ends, lane.stray))
+        patience = send_in(senders[lane.probe.device], wire, lane)
         stream = stream_in(lane, patience)
         answers = inside.send(lane, patience)
         frames, capture = inside.stop(lane)
@@ -187,7 +209,7 @@ def _names(lanes: tuple[Lane, ...]) -> dict[int, str]:
     return {
         packet.number: f"{lane.probe.guest} {lane.probe.nic} {packet.name}"
         for lane in lanes
-        for packet in lane.packets
+        for packet in (*lane.packets, *((lane.stray,) if lane.stray else ()))
     }
 
 

@@ -14,6 +14,7 @@ from lab.evidence import Evidence
 from lab.plan.data import Expectation, Plan
 from lab.report.carrier import carrier_check
 from lab.report.case import CAPTURE_FILE, EVIDENCE_FILE, Case, Finding, MissingError, check
+from lab.report.functions import function_checks
 from lab.report.hops import hop_checks
 from lab.report.reach import reach_checks
 from lab.report.verdict import LEFT_BEHIND, Check, Verdict
@@ -52,6 +53,7 @@ def _nic_checks(case: Case) -> Iterator[Check]:
     if expectation.queues is not None:
         look = partial(_queues, case, expectation.queues)
         yield check(f"{case.prefix}queues", f"{expectation.queues}", EVIDENCE_FILE, look)
+    yield from function_checks(case)
 
 
 def _run_checks(plan: Plan, evidence: Evidence, left: tuple[str, ...] | None) -> Iterator[Check]:
