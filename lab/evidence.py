@@ -62,6 +62,29 @@ class Exchange(Data):
     note: str = ""
 
 
+class Seen(Data):
+    """One device on which a question's frame was seen; ``outgoing`` as in a `Sighting`."""
+
+    where: str
+    device: str
+    outgoing: bool
+
+
+class Asked(Data):
+    """A question that was put: where its frame was seen while all of them were on their way."""
+
+    question: str
+    seen: tuple[Seen, ...]
+
+
+class Device(Data):
+    """A network device of the host. ``kind`` is ``bridge``, ``tap``, ``macvtap``, another of the
+    kernel's words, or empty for one that has none (a real NIC)."""
+
+    name: str
+    kind: str = ""
+
+
 class Thread(Data):
     """A kernel thread or thread of QEMU, with how often it was woken in the window."""
 
@@ -73,8 +96,8 @@ class Thread(Data):
 class CarrierEvidence(Data):
     """Who moved the packets of one NIC during a window of ``round_trips`` ICMP echoes.
 
-    ``qemu_syscalls`` counts QEMU's data-path system calls (the read, write, send and receive
-    families) by name, those of an idle window of the same length subtracted.
+    ``qemu_syscalls`` counts QEMU's data-path system calls by name: reads and writes on the file
+    descriptors of its taps.
     ``vhost_fds`` is how many ``/dev/vhost-net`` QEMU holds open, ``vfio_fds`` how many VFIO
     devices; ``vfio_interrupts`` counts what came through VFIO by the PCI address that sent it.
     ``vhost_in_qmp`` is QEMU's own word (x-query-virtio-status), ``None`` where the NIC is not
@@ -199,4 +222,6 @@ class Evidence(Data):
     mac_attempts: tuple[MacAttempt, ...] = ()
     unseen: tuple[Unseen, ...] = ()
     strays: tuple[MarkedProbe, ...] = ()
+    asked: tuple[Asked, ...] = ()
+    devices: tuple[Device, ...] = ()
     missing: tuple[str, ...] = ()

@@ -25,7 +25,10 @@ CASES: tuple[tuple[str, dict[str, str]], ...] = (
     ("passthrough", {"device": "spare3"}),
     ("sriov", {}),
     ("sriov", {"vfs": "3", "vf": "2", "vlan": "100", "create": "max_vfs", "persist": "yes"}),
+    ("macvtap", {"mode": "vepa", "hairpin": "on"}),
+    ("macvtap", {"mode": "passthru"}),
     ("two-guests", {}),
+    ("reach", {}),
 )
 
 

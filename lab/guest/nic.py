@@ -10,7 +10,8 @@ from lab.guest.agent import Agent
 from lab.plan.data import NicPlan
 
 # A bond-like master (net_failover) and its slaves share one MAC: the device wanted has no master.
-# Drivers of virtual functions come up a moment after their devices, hence the tries.
+# Drivers of virtual functions come up a moment after their devices, hence the tries. Linux answers
+# ARP through any NIC for the addresses of all of them, unless it is told not to (ip-sysctl.rst).
 _FUNCTIONS = r"""
 fail() { echo "fail $*"; exit 1; }
 find() {
@@ -33,6 +34,8 @@ carrier() { read -r up 2>/dev/null < "/sys/class/net/$dev/carrier" && [ "$up" = 
 nic() {
   try "$tries" find "$2" || fail "$1 no NIC has the MAC address $2"
   [ ! -e "/proc/sys/net/ipv6/conf/$dev" ] || echo 1 > "/proc/sys/net/ipv6/conf/$dev/disable_ipv6"
+  echo 1 > "/proc/sys/net/ipv4/conf/$dev/arp_ignore"
+  echo 2 > "/proc/sys/net/ipv4/conf/$dev/arp_announce"
   [ "$5" = - ] || ethtool -L "$dev" combined "$5" 2>&1 || fail "$1 ethtool -L $dev combined $5"
   ip address add "$4" dev "$dev" 2>&1 || fail "$1 ip could not give $dev the address $4"
   ip link set dev "$dev" mtu "$3" up 2>&1 || fail "$1 ip could not set $dev up with MTU $3"

@@ -23,6 +23,7 @@ _IFF_UP = 1
 _RTMGRP_LINK = 1
 _SCOPE_LINK = 253
 _EXT_FILTER_VF = 1  # RTEXT_FILTER_VF, linux/rtnetlink.h
+_ARPHRD_ETHER = 1
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,14 @@ class Host:
         infos = found.get_attrs("IFLA_VF_INFO") if found else ()
         return tuple(_vf_state(device, info) for info in infos)
 
+    def kinds(self, where: str) -> dict[str, str]:
+        """What each device of a namespace is: ``bridge``, ``tap``, ``macvtap``, another of the
+        kernel's words for a software device, or empty for a real NIC."""
+        return {
+            message.get_attr("IFLA_IFNAME"): _kind(message)
+            for message in self.netlink(where).get_links()
+        }
+
     def sysctl(self, where: str, name: str) -> str | None:
         """A setting below ``/proc/sys/net`` in a namespace; None where the kernel has none."""
         with self.inside(where):
@@ -174,6 +183,14 @@ def _vf_state(device: str, info: Any) -> VfState:
         trust=setting("trust"),
         spoofchk=setting("spoofchk"),
     )
+
+
+def _kind(message: Any) -> str:
+    information = message.get_attr("IFLA_LINKINFO")
+    kind = information.get_attr("IFLA_INFO_KIND") if information else None
+    # The driver tun makes both; only the one with Ethernet frames is a tap.
+    ethernet = message["ifi_type"] == _ARPHRD_ETHER
+    return "tap" if kind == "tun" and ethernet else kind or ""
 
 
 @contextmanager

@@ -20,9 +20,9 @@ def make(tree: Tree, work: Path, scratch: Path) -> None:
     base_root(tree, scratch)
     for program in (*wanted.programs, LOADER, *tree.libraries(wanted.programs)):
         tree.copy(program, scratch)
-    link_applets(tree, scratch)
     kernel.Modules(tree).install(wanted.modules, scratch)
     shutil.copytree(recipe.folder() / "guest" / "root", scratch, dirs_exist_ok=True)
+    link_applets(tree, scratch)
     pack(scratch, work / "initrd")
 
 
@@ -37,10 +37,11 @@ def base_root(tree: Tree, root: Path) -> None:
 
 
 def link_applets(tree: Tree, root: Path) -> None:
-    """Give busybox the names of the commands that nothing else provides.
+    """Give busybox the names of the commands that nothing else provides; to be done last.
 
-    The shell had better be another one: Debian's busybox sh runs its own ``ip`` and the like even
-    when the real ones come first in PATH.
+    The links are relative: whatever writes through one stays inside the root. The shell had better
+    be another one: Debian's busybox sh runs its own ``ip`` and the like even when the real ones
+    come first in PATH.
     """
     listing = subprocess.run(
         [tree.top / _BUSYBOX, "--list"], capture_output=True, text=True, check=True
@@ -50,7 +51,7 @@ def link_applets(tree: Tree, root: Path) -> None:
         if not any(place.is_symlink() or place.exists() for place in places):
             # /sbin/init and the like are looked for there by kernel and QEMU's guest agent.
             target = places[name in {"init", "poweroff", "halt", "reboot", "modprobe"}]
-            target.symlink_to("/usr/bin/busybox")
+            target.symlink_to("../bin/busybox")
 
 
 def pack(root: Path, destination: Path) -> None:

@@ -33,9 +33,9 @@ def make(tree: Tree, guest_folder: Path, work: Path, scratch: Path) -> None:
 
 def _make_initrd(tree: Tree, wanted: recipe.Recipe, destination: Path, root: Path) -> None:
     guest.base_root(tree, root)
-    guest.link_applets(tree, root)
     kernel.Modules(tree).install(wanted.boot_modules, root)
     shutil.copytree(recipe.folder() / "labhost" / "boot", root, dirs_exist_ok=True)
+    guest.link_applets(tree, root)
     guest.pack(root, destination)
 
 
@@ -65,7 +65,6 @@ def _add_ours(tree: Tree, wanted: recipe.Recipe, guest_folder: Path) -> None:
     for name in ("dev", "proc", "root", "run", "sys", "tmp", "var/tmp", "var/lib", _GUEST):
         (top / name).mkdir(parents=True, exist_ok=True)
     (top / "var/run").symlink_to("/run")
-    guest.link_applets(tree, top)
     shutil.copytree(source / "root", top, dirs_exist_ok=True)
     ours = top / "usr/lib/hoplab"
     shutil.copy2(source / "server.py", ours)
@@ -78,6 +77,7 @@ def _add_ours(tree: Tree, wanted: recipe.Recipe, guest_folder: Path) -> None:
             shutil.copy2(file, top / _PACKAGES / name)
     for name in ("vmlinux", "initrd"):
         shutil.copy2(guest_folder / name, top / _GUEST)
+    guest.link_applets(tree, top)
 
 
 def _compile(tree: Tree) -> None:

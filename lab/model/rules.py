@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from lab.model.places import Finding, Path
+from lab.model.reach import check_reach
 from lab.model.topology import Guest, Nic, Topology, nic_name
 from lab.model.wording import close_to
 from lab.model.words import HopWord, PortName
@@ -37,6 +38,7 @@ def check(topology: Topology) -> list[Finding]:
         *_ports(topology, nics),
         *_functions(topology, nics),
         *_expectations(topology, nics),
+        *check_reach(topology),
     ]
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from lab.data import Data
-from lab.model.words import MacvtapMode, NicModel, PortName
+from lab.model.words import DeviceKind, FrameKind, MacvtapMode, NicModel, PortName
 
 MAX_QUEUES = 8
 MAX_DEVICE_NAME = 15
@@ -157,12 +157,38 @@ class Guest(Data):
 
 
 class Expect(Data):
-    """What the proof must find on one NIC's path; what is not said is not checked."""
+    """What the proof must find on one NIC's path; what is not said is not checked.
+
+    ``absent`` are kinds of device of which the host has not a single one.
+    """
 
     driver: Annotated[str, Field(min_length=1)] | None = None
     carrier: Literal["qemu", "vhost", "vfio"] | None = None
     hops: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
     queues: Queues | None = None
+    absent: Annotated[tuple[DeviceKind, ...], Field(min_length=1)] | None = None
+
+
+class Reach(Data):
+    """One question: is a frame sent at ``from`` seen at ``to``? ``arrives`` is the right answer.
+
+    Both are a guest (GUEST.NIC where it has several), ``wire`` or ``host``: the host's own stack on
+    the device that the other end hangs on.
+    """
+
+    source: Annotated[str, Field(alias="from")]
+    target: Annotated[str, Field(alias="to")]
+    kind: FrameKind = FrameKind.UNICAST
+    arrives: Switch
+
+
+class Wire(Data):
+    """The far end of the cable; with ``hairpin`` a switch that also sends back where from it came.
+
+    IEEE 802.1Qbg calls it a reflective relay.
+    """
+
+    hairpin: Switch = False
 
 
 class Topology(Data):
@@ -172,8 +198,18 @@ class Topology(Data):
     title: Annotated[str, Field(min_length=1)]
     bridges: tuple[Bridge, ...] = ()
     vfs: tuple[Vfs, ...] = ()
+    wire: Wire = Wire()
     guests: Annotated[tuple[Guest, ...], Field(min_length=1, max_length=8)]
     expect: dict[str, Expect] = Field(default_factory=dict)
+    reach: tuple[Reach, ...] = ()
+
+    def nics(self) -> dict[str, Nic]:
+        """All NICs by what the file calls them elsewhere: GUEST, or GUEST.NIC if it has several."""
+        return {
+            guest.name if len(guest.nics) == 1 else f"{guest.name}.{nic_name(nic, index)}": nic
+            for guest in self.guests
+            for index, nic in enumerate(guest.nics)
+        }
 
 
 def nic_name(nic: Nic, index: int) -> str:

@@ -52,6 +52,24 @@ class MacvtapMode(StrEnum):
         return self is MacvtapMode.PASSTHRU
 
 
+class FrameKind(StrEnum):
+    """What is sent to ask whether one end reaches another."""
+
+    UNICAST = "unicast"
+    BROADCAST = "broadcast"
+    MULTICAST = "multicast"
+    IPV6 = "ipv6"
+    """A neighbour solicitation (RFC 4861): without it nobody finds anybody over IPv6."""
+
+
+class DeviceKind(StrEnum):
+    """A software device of the host that a faster path does without."""
+
+    BRIDGE = "bridge"
+    TAP = "tap"
+    MACVTAP = "macvtap"
+
+
 class HopWord(StrEnum):
     """Words for hops that have no name of their own in the file."""
 

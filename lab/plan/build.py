@@ -7,6 +7,7 @@ from lab.plan.argv import guest_plan
 from lab.plan.data import Facts, Plan
 from lab.plan.links import operations
 from lab.plan.proof import expectations, probes
+from lab.plan.questions import questions
 from lab.plan.wiring import Wiring
 
 
@@ -21,4 +22,5 @@ def build(topology: Topology, facts: Facts) -> Plan:
         guests=tuple(guest_plan(wiring, guest) for guest in topology.guests),
         probes=probes(wiring),
         expectations=expectations(wiring),
+        questions=questions(wiring),
     )

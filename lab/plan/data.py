@@ -303,7 +303,8 @@ class Expectation(Data):
     """What the topology says of one NIC's path, apart from what it configures.
 
     ``hops`` are in the order of the way in (wire first, guest last). ``None`` means that the
-    topology says nothing about it, so nothing is checked.
+    topology says nothing about it, so nothing is checked. ``absent`` are kinds of device
+    (`lab.evidence.Device`) of which the host has none.
     """
 
     guest: str
@@ -313,6 +314,7 @@ class Expectation(Data):
     hops: tuple[Hop, ...] | None = None
     queues: int | None = None
     function: FunctionPlan | None = None
+    absent: tuple[str, ...] | None = None
 
 
 class ProbePlan(Data):
@@ -329,8 +331,39 @@ class ProbePlan(Data):
     peer: str
     device: str = ""
     sizes: tuple[int, ...]
-    tcp_bytes: int = 262144
-    window: int = 200
+    tcp_bytes: int = 65536
+    window: int = 100
+
+
+class End(Data):
+    """Where a question's frame starts, or is looked for. ``name`` is the topology's word for it.
+
+    ``nic`` is the id of a guest's NIC and ``mac`` its address; the device is the one that the guest
+    finds them on. Host and wire have a ``device`` instead. ``address`` is for the IP header only:
+    ends are told apart by MAC addresses.
+    """
+
+    name: str
+    where: str
+    nic: str = ""
+    mac: str = ""
+    device: str = ""
+    address: str
+
+
+class Question(Data):
+    """A frame that one end sends to another; ``arrives`` is whether it should be seen there.
+
+    ``None`` is for a question that nobody asked: it is the control of others. ``control`` names the
+    question whose frame has to arrive where this one's does not.
+    """
+
+    name: str
+    source: End
+    target: End
+    kind: Literal["unicast", "broadcast", "multicast", "ipv6"]
+    arrives: bool | None
+    control: str = ""
 
 
 class Plan(Data):
@@ -343,3 +376,4 @@ class Plan(Data):
     guests: tuple[GuestPlan, ...]
     probes: tuple[ProbePlan, ...]
     expectations: tuple[Expectation, ...]
+    questions: tuple[Question, ...] = ()

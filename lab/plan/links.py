@@ -25,12 +25,13 @@ from lab.plan.data import (
     Port,
     SetVf,
 )
-from lab.plan.wiring import PREFIX, Seat, Wiring
+from lab.plan.wiring import PREFIX, RELAY, Seat, Wiring
 
 
 def operations(wiring: Wiring) -> tuple[Operation, ...]:
     """All of them. Raises CannotError where the place lacks a port or what it must be able to."""
     return (
+        *_relay(wiring),
         *_bridges(wiring),
         *_taps(wiring),
         *_macvtaps(wiring),
@@ -64,6 +65,12 @@ def _pci_numbers(address: str) -> tuple[int, int, int, int]:
     return int(domain, 16), int(bus, 16), int(slot, 16), int(function)
 
 
+def _relay(wiring: Wiring) -> Iterator[Operation]:
+    if wiring.topology.wire.hairpin:
+        yield AddBridge(name=RELAY, where=WIRE)
+        yield AddMember(device=wiring.facts.tester, bridge=RELAY, hairpin=True, where=WIRE)
+
+
 def _vlans(wiring: Wiring) -> Iterator[Operation]:
     """The tester's end of each VLAN."""
     tester = wiring.facts.tester
@@ -76,8 +83,8 @@ def _vlans(wiring: Wiring) -> Iterator[Operation]:
 
 def _addresses(wiring: Wiring) -> Iterator[Operation]:
     """The tester's, one for each network that a NIC is in."""
-    tester = wiring.facts.tester
-    for peer, device in dict.fromkeys((seat.peer, seat.tester or tester) for seat in wiring.seats):
+    pairs = ((seat.peer, seat.tester or wiring.tester) for seat in wiring.seats)
+    for peer, device in dict.fromkeys(pairs):
         yield AddAddress(device=device, cidr=f"{peer}/{PREFIX}", where=WIRE)
 
 
@@ -180,6 +187,8 @@ def _ups(wiring: Wiring) -> Iterator[Operation]:
         if seat.device:
             yield LinkUp(device=seat.device)
     yield LinkUp(device=wiring.facts.tester, where=WIRE)
+    if wiring.topology.wire.hairpin:
+        yield LinkUp(device=RELAY, where=WIRE)
 
 
 def _lower_port(wiring: Wiring, nic: Nic) -> str:

@@ -41,15 +41,13 @@ def _expectation(wiring: Wiring, seat: Seat) -> Expectation:
         carrier=None if said.carrier is None else Carrier(said.carrier),
         hops=hops,
         queues=said.queues,
+        absent=None if said.absent is None else tuple(kind.value for kind in said.absent),
         function=function_plan(wiring, seat),
     )
 
 
 def _said(wiring: Wiring, seat: Seat) -> Expect:
-    key = seat.guest.name
-    if len(seat.guest.nics) > 1:
-        key = f"{key}.{seat.name}"
-    return wiring.topology.expect.get(key, Expect())
+    return wiring.topology.expect.get(seat.key, Expect())
 
 
 def _hops(wiring: Wiring, seat: Seat, word: str) -> Iterator[Hop]:
@@ -63,6 +61,7 @@ def _hop(wiring: Wiring, seat: Seat, word: str) -> Hop:
     if word == HopWord.WIRE:
         return Hop(name=word, where=WIRE, device=wiring.facts.tester)
     if word == HopWord.GUEST:
+        # The name that is likely; the judge goes by the one that the guest gave it.
         return Hop(name=word, where=seat.guest.name, device=f"eth{seat.index}")
     if word in {HopWord.TAP, HopWord.MACVTAP}:
         return Hop(name=word, where=HOST, device=seat.device)

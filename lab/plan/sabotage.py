@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lab.plan import isolation
 from lab.plan.data import (
     AddBridge,
     AddMember,
@@ -96,6 +97,11 @@ def _extra_hop(plan: Plan) -> Plan:
     )
 
 
+def _drop_at_macvtap(plan: Plan) -> Plan:
+    """The port's packet sockets come before its tc hook, macvtap after it."""
+    return _filter_port(plan, isolation.macvtap_port(plan), HOP_PORT, "drop")
+
+
 def _bad_checksum(plan: Plan) -> Plan:
     """Inverts the two bytes at 26 of the IP packet: the UDP checksum (RFC 768) after 20 of IP."""
     return _filter_uplink(
@@ -104,11 +110,16 @@ def _bad_checksum(plan: Plan) -> Plan:
 
 
 def _filter_uplink(plan: Plan, port: int, *action: str) -> Plan:
-    """An action of tc(8) for UDP to ``port`` where it comes in from the wire."""
+    """An action of tc(8) for UDP to ``port`` where it comes in from the wire to a bridge."""
     uplink = _uplink_member(plan)
-    assert uplink is not None
-    qdisc = ("dev", uplink.device, "clsact")
-    into = ("dev", uplink.device, "ingress", "protocol", "ip")
+    return _filter_port(plan, uplink.device if uplink else None, port, *action)
+
+
+def _filter_port(plan: Plan, device: str | None, port: int, *action: str) -> Plan:
+    """An action of tc(8) for UDP to ``port`` where it comes in through a device."""
+    assert device is not None
+    qdisc = ("dev", device, "clsact")
+    into = ("dev", device, "ingress", "protocol", "ip")
     match = ("flower", "ip_proto", "udp", "dst_port", str(port))
     added: tuple[Operation, ...] = (
         Exec(argv=("tc", "qdisc", "add", *qdisc), undo=("tc", "qdisc", "del", *qdisc)),
@@ -139,6 +150,19 @@ def _uplink_member(plan: Plan) -> AddMember | None:
 
 def _bridged(plan: Plan) -> bool:
     return _uplink_member(plan) is not None
+
+
+def _on_macvtap(plan: Plan) -> bool:
+    return isolation.macvtap_port(plan) is not None
+
+
+def _without_bridge(plan: Plan) -> bool:
+    """Whether the host is to have no bridge, and says so."""
+    return any("bridge" in (expected.absent or ()) for expected in plan.expectations)
+
+
+def _relayed_guests(plan: Plan) -> bool:
+    return _on_macvtap(plan) and isolation.relay(plan)
 
 
 def _carried_by_vhost(plan: Plan) -> bool:
@@ -200,6 +224,62 @@ SABOTAGES = (
         "checksum",
         _unverified,
         _bad_checksum,
+    ),
+    Sabotage(
+        "drop-at-macvtap",
+        "marked probes from the wire vanish between the port and its macvtap",
+        "hops.in",
+        _on_macvtap,
+        _drop_at_macvtap,
+    ),
+    Sabotage(
+        "lookout",
+        "a device beside the path gets a copy of every frame that leaves the port",
+        "strangers",
+        _on_macvtap,
+        isolation.lookout,
+    ),
+    Sabotage(
+        "idle-bridge",
+        "the host has a bridge, although nothing is joined to it",
+        "absent",
+        _without_bridge,
+        isolation.idle_bridge,
+    ),
+    Sabotage(
+        "no-isolation",
+        "the macvtaps are in mode bridge, so guests that must not meet do",
+        "meet.",
+        isolation.keeps_apart,
+        isolation.mode("bridge"),
+    ),
+    Sabotage(
+        "isolation",
+        "the macvtaps are in mode private, so guests that should meet do not",
+        "meet.",
+        isolation.brings_together,
+        isolation.mode("private"),
+    ),
+    Sabotage(
+        "no-hairpin",
+        "the far end does not send back what has to come back to where it came from",
+        "meet.",
+        _relayed_guests,
+        isolation.no_hairpin,
+    ),
+    Sabotage(
+        "host-leak",
+        "what the host sends to its own guest comes back in through the port",
+        "meet.",
+        lambda plan: isolation.host_question(plan) is not None,
+        isolation.host_leak,
+    ),
+    Sabotage(
+        "other-groups",
+        "macvtap takes the groups that it should not take, or none where it should take all",
+        "meet.",
+        isolation.asks_for_groups,
+        isolation.groups,
     ),
 )
 _BY_NAME = {sabotage.name: sabotage for sabotage in SABOTAGES}

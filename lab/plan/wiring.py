@@ -16,17 +16,20 @@ from lab.model.words import PortName
 from lab.plan.data import Facts, Port
 
 PREFIX = 24
+RELAY = "relay"
+"""The bridge at the far end that sends frames back where they came from."""
 _TESTER = 1
 _FIRST_GUEST = 11
-_FIRST_VLAN_NETWORK = 100
+_NICS = 8  # of one guest, at most
 
 
 @dataclass(frozen=True)
 class Seat:
     """One NIC in its place. ``index`` counts in the guest, ``device`` is its tap or macvtap.
 
-    ``address`` is the guest's and ``peer`` the tester's, which it has on its device for the NIC's
-    ``vlan`` where that is not None.
+    ``address`` is the guest's and ``peer`` the tester's, in a network of their own for each NIC of
+    a guest: in one network the guest would answer through whichever NIC it likes. The
+    tester has it on its device for the NIC's ``vlan`` where that is not None.
     """
 
     guest: Guest
@@ -43,6 +46,12 @@ class Seat:
     def tester(self) -> str:
         """The tester's device in the NIC's VLAN; empty where the NIC has none."""
         return "" if self.vlan is None else f"vlan{self.vlan}"
+
+    @property
+    def key(self) -> str:
+        """What the topology file calls the NIC in ``expect`` and ``reach``."""
+        several = len(self.guest.nics) > 1
+        return f"{self.guest.name}.{self.name}" if several else self.guest.name
 
     @property
     def id(self) -> str:
@@ -75,6 +84,7 @@ class Wiring:
         seats: list[Seat] = []
         for guest, nic, index in self._nics():
             kind = "tap" if nic.bridge else "macvtap" if nic.macvtap else ""
+            network = self._network(nic, index)
             seat = Seat(
                 guest=guest,
                 nic=nic,
@@ -82,13 +92,18 @@ class Wiring:
                 name=nic_name(nic, index),
                 device=f"{kind}{counts[kind]}" if kind else "",
                 mac=macs[len(seats)],
-                address=_address(self._network(nic), _FIRST_GUEST + len(seats)),
-                peer=_address(self._network(nic), _TESTER),
+                address=_address(network, _FIRST_GUEST + len(seats)),
+                peer=_address(network, _TESTER),
                 vlan=nic.vf.vlan if nic.vf else None,
             )
             counts[kind] += 1
             seats.append(seat)
         return tuple(seats)
+
+    @property
+    def tester(self) -> str:
+        """The device that has the tester's addresses: on a relay, the relay's own."""
+        return RELAY if self.topology.wire.hairpin else self.facts.tester
 
     def of(self, guest: Guest) -> tuple[Seat, ...]:
         """The NICs of one guest."""
@@ -105,12 +120,13 @@ class Wiring:
             hint=f"ports here: {there}; a lab host has all of them (--on labhost)",
         )
 
-    def _network(self, nic: Nic) -> int:
-        """Each VLAN is a network of its own."""
-        vlans = dict.fromkeys(other.vf.vlan for _, other, _ in self._nics() if other.vf)
-        named = sorted(vlan for vlan in vlans if vlan is not None)
+    def _network(self, nic: Nic, index: int) -> int:
+        """One for each NIC of a guest, and others for each VLAN."""
         vlan = nic.vf.vlan if nic.vf else None
-        return 0 if vlan is None else _FIRST_VLAN_NETWORK + named.index(vlan)
+        if vlan is None:
+            return index
+        found = {other.vf.vlan for _, other, _ in self._nics() if other.vf and other.vf.vlan}
+        return _NICS * (1 + sorted(found).index(vlan)) + index
 
     def _nics(self) -> Iterator[tuple[Guest, Nic, int]]:
         for guest in self.topology.guests:

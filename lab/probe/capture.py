@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lab.evidence import Capture
-from lab.probe.mark import MAGIC, MARK_OFFSET, number_in
+from lab.probe.mark import MAGIC, MARK_OFFSET, SOLICITATION_MARK_OFFSET, number_in
 
 _ETH_P_ALL = 3
 _ETH_P_8021Q = 0x8100
@@ -187,34 +187,41 @@ def tagged(data: bytes, vlan: int | None) -> bytes:
     return data[:12] + struct.pack("!HH", _ETH_P_8021Q, vlan) + data[12:]
 
 
+# A frame that goes out has its VLAN tag inside, four bytes.
+_MARKS_AT = tuple(at + tag for at in (MARK_OFFSET, SOLICITATION_MARK_OFFSET) for tag in (0, 4))
+
 FILTER_EXPRESSION = " or ".join(
     (
         "arp",
         *(
             f"(ether[{at}:4] = 0x{MAGIC[:4].hex()} and ether[{at + 4}:2] = 0x{MAGIC[4:].hex()})"
-            for at in (MARK_OFFSET, MARK_OFFSET + 4)
+            for at in _MARKS_AT
         ),
     )
 )
-"""What is kept, in the language of pcap-filter(7): ARP, marked frames, marked frames with a tag."""
+"""What is kept, in the language of pcap-filter(7): ARP and marked frames, with and without tag."""
 
 
 _LOAD_HALF, _LOAD_WORD, _EQUAL, _RETURN = 0x28, 0x20, 0x15, 0x06
 _HEAD, _TAIL = int.from_bytes(MAGIC[:4]), int.from_bytes(MAGIC[4:])
-PROGRAM = (
-    (_LOAD_HALF, 0, 0, 12),
-    (_EQUAL, 8, 0, 0x0806),
-    (_LOAD_WORD, 0, 0, MARK_OFFSET),
-    (_EQUAL, 0, 2, _HEAD),
-    (_LOAD_HALF, 0, 0, MARK_OFFSET + 4),
-    (_EQUAL, 4, 0, _TAIL),
-    (_LOAD_WORD, 0, 0, MARK_OFFSET + 4),
-    (_EQUAL, 0, 3, _HEAD),
-    (_LOAD_HALF, 0, 0, MARK_OFFSET + 8),
-    (_EQUAL, 0, 1, _TAIL),
-    (_RETURN, 0, 0, 0xFFFFFFFF),
-    (_RETURN, 0, 0, 0),
-)
+
+
+def _program() -> Iterator[tuple[int, int, int, int]]:
+    """Four instructions a mark; a match jumps over those of the other marks and over the drop."""
+    left = 4 * len(_MARKS_AT)
+    yield _LOAD_HALF, 0, 0, 12
+    yield _EQUAL, left + 1, 0, 0x0806
+    for at in _MARKS_AT:
+        left -= 4
+        yield _LOAD_WORD, 0, 0, at
+        yield _EQUAL, 0, 2, _HEAD
+        yield _LOAD_HALF, 0, 0, at + 4
+        yield _EQUAL, left + 1, 0, _TAIL
+    yield _RETURN, 0, 0, 0
+    yield _RETURN, 0, 0, 0xFFFFFFFF
+
+
+PROGRAM = tuple(_program())
 """`FILTER_EXPRESSION` as classic BPF (Documentation/networking/filter.rst): code, jt, jf, k.
 
 Written by hand because the host need not have tcpdump. A load behind the end of a frame ends the

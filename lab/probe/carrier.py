@@ -25,7 +25,8 @@ from lab.probe.lane import Guest, Monitor
 from lab.probe.trace import Tracing, open_tracing
 from lab.qmp import RefusedError
 
-_TAP = re.compile(r"/dev/(net/tun|tap\d+)\b")
+# A macvtap's node may be our own, where /dev has none (`lab.host.fds`).
+_TAP = re.compile(r"/dev/(net/tun|tap\d+)\b|.*/macvtap\d+\.node$")
 # One for each device, by group (the group's own file is not counted) or by character device.
 _VFIO = re.compile(r"anon_inode:\[vfio-device\]|/dev/vfio/devices/")
 # vfio-msix[0](0000:01:10.0), vfio-msi[0](...), vfio-intx(...): drivers/vfio/pci/vfio_pci_intrs.c.

@@ -1,4 +1,4 @@
-"""What is done inside the guest: its own capture, its echo servers, and the packets that it sends.
+"""What is done inside the guest: its own captures, its echo servers, and the packets that it sends.
 
 Everything goes through the guest agent, one shell script (busybox ash) per step, since a round trip
 through the agent of a nested guest is dear. The scripts need tcpdump, socat and ip.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from scapy.utils import RawPcapReader
@@ -49,10 +49,16 @@ serve() {{
 }}
 serve tcpdump tcpdump -Z root -i {device} -w $d/pcap -U --immediate-mode \\
   --time-stamp-precision=nano '{expression}'
+"""
+
+_SERVE = """
 serve udp socat -d -d -b 65536 UDP4-LISTEN:{port},reuseaddr \\
   'EXEC:dd bs=65536,socktype=5'
 serve tcp socat -d -d -t {patience} TCP4-LISTEN:{stream_port},reuseaddr,fork EXEC:sha256sum
-for each in 1 2 3; do
+"""
+
+_READY = """
+for each in {programs}; do
   read -r line <&4
   [ "$line" = ready ] || {{ cat $d/*.err >&2; exit 1; }}
 done
@@ -87,6 +93,14 @@ got=$(socat -t {patience} - TCP4:{peer}:{stream_port},connect-timeout={patience}
 cat $d/udp.out $d/icmp.out
 """
 
+# Each `printf` is one frame, as above.
+_RAW = """
+cat >{folder}/raw.sh <<'END'
+{commands}
+END
+socat -u "EXEC:sh {folder}/raw.sh,socktype=5" INTERFACE:{device}
+"""
+
 _STOP = """
 d={folder}
 for file in $d/*.pid; do
@@ -113,15 +127,22 @@ def listen(lane: Lane) -> None:
 
     Raises StartError with what the program said that does not.
     """
-    script = _START.format(
-        folder=_FOLDER,
-        device=lane.nic.device,
-        expression=FILTER_EXPRESSION,
-        port=ECHO_PORT,
-        stream_port=STREAM_PORT,
-        patience=PATIENCE,
+    script = (
+        _START.format(folder=_FOLDER, device=lane.nic.device, expression=FILTER_EXPRESSION),
+        _SERVE.format(port=ECHO_PORT, stream_port=STREAM_PORT, patience=PATIENCE),
+        _READY.format(programs="1 2 3"),
     )
-    _run(lane.guest, script, "start capture and echo servers")
+    _run(lane.guest, "".join(script), "start capture and echo servers")
+
+
+def watch(guest: Guest, nic: NicEvidence) -> None:
+    """Start a capture of one NIC, which runs when this returns; several may run. Raises
+    StartError."""
+    script = (
+        _START.format(folder=_watching(nic), device=nic.device, expression=FILTER_EXPRESSION),
+        _READY.format(programs="1"),
+    )
+    _run(guest, "".join(script), "start a capture")
 
 
 def send(lane: Lane, patience: int) -> Answers:
@@ -138,12 +159,35 @@ def send(lane: Lane, patience: int) -> Answers:
 
 def stop(lane: Lane) -> tuple[tuple[Frame, ...], Capture]:
     """End what `listen` started; what the guest saw, stamped by the guest's own clock."""
-    name = lane.probe.guest
-    result = _run(lane.guest, _STOP.format(folder=_FOLDER), "end its capture")
+    return _stop(lane.guest, lane.nic, _FOLDER)
+
+
+def watched(guest: Guest, nic: NicEvidence) -> tuple[tuple[Frame, ...], Capture]:
+    """End what `watch` started; what the guest saw there, stamped by the guest's own clock."""
+    return _stop(guest, nic, _watching(nic))
+
+
+def send_frames(guest: Guest, nic: NicEvidence, frames: Iterable[bytes]) -> None:
+    """Let the guest send frames as they are, through one of its NICs. Raises StartError."""
+    script = _RAW.format(
+        folder=_watching(nic),
+        commands="\n".join(f"printf '{_escaped(frame)}'" for frame in frames),
+        device=nic.device,
+    )
+    _run(guest, script, "send frames")
+
+
+def _watching(nic: NicEvidence) -> str:
+    return f"{_FOLDER}-{nic.device}"
+
+
+def _stop(guest: Guest, nic: NicEvidence, folder: str) -> tuple[tuple[Frame, ...], Capture]:
+    name = guest.plan.name
+    result = _run(guest, _STOP.format(folder=folder), "end its capture")
     dropped = _DROPPED.search(result.err)
     if dropped is None:
         raise StartError(f"guest {name}: tcpdump ended without its summary", output=result.err)
-    frames = tuple(_frames(name, lane.nic, result.raw))
+    frames = tuple(_frames(name, nic, result.raw))
     return frames, Capture(where=name, packets=len(frames), drops=int(dropped[1]))
 
 
@@ -178,9 +222,13 @@ def _printf(packet: Packet) -> str:
     head = payload[:MARK_LENGTH]
     if packet.kind == "icmp":
         head = echo_request(packet.number, 1, payload)[: 8 + MARK_LENGTH]
-    escaped = "".join(f"\\{byte:03o}" for byte in head)
-    command = f"printf '{escaped}%.{len(payload) - MARK_LENGTH}s' \"$F\""
+    command = f"printf '{_escaped(head)}%.{len(payload) - MARK_LENGTH}s' \"$F\""
     return command if len(payload) < 4000 else f"{command} | dd bs=65536 iflag=fullblock"
+
+
+def _escaped(data: bytes) -> str:
+    """Bytes in the format string of printf(1)."""
+    return "".join(f"\\{byte:03o}" for byte in data)
 
 
 def _run(guest: Guest, script: str, what: str) -> Ran:

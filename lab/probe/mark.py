@@ -2,7 +2,8 @@
 
 The mark is the start of the payload: ``hoplab`` and a number of two bytes. IPv4 without options
 and either UDP or ICMP echo put the payload at offset 42 of the frame, so a packet is recognised by
-comparing eight bytes, in the kernel's filter as well as here; nothing has to be dissected.
+comparing eight bytes, in the kernel's filter as well as here; nothing has to be dissected. A
+neighbour solicitation has no payload: its mark is in a nonce option (RFC 3971), at offset 80.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ MAGIC = b"hoplab"
 MARK_LENGTH = len(MAGIC) + 2
 MARK_OFFSET = 42
 """In an untagged frame: 14 (Ethernet) + 20 (IPv4) + 8 (UDP, ICMP echo)."""
+SOLICITATION_MARK_OFFSET = 80
+"""In an untagged frame: 14 (Ethernet) + 40 (IPv6) + 24 (solicitation) + 2 (option head)."""
 
 ECHO_PORT = 7
 """The echo protocol (RFC 862), on UDP."""
@@ -64,10 +67,11 @@ def fill(length: int) -> bytes:
 
 def number_in(frame: bytes) -> int | None:
     """The number in the mark of an untagged frame, None where there is no mark."""
-    mark = frame[MARK_OFFSET : MARK_OFFSET + MARK_LENGTH]
-    if len(mark) < MARK_LENGTH or not mark.startswith(MAGIC):
-        return None
-    return int.from_bytes(mark[len(MAGIC) :])
+    for offset in (MARK_OFFSET, SOLICITATION_MARK_OFFSET):
+        mark = frame[offset : offset + MARK_LENGTH]
+        if len(mark) == MARK_LENGTH and mark.startswith(MAGIC):
+            return int.from_bytes(mark[len(MAGIC) :])
+    return None
 
 
 def packets(probe: ProbePlan, numbers: Iterator[int]) -> tuple[Packet, ...]:

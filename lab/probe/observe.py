@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
@@ -16,13 +16,14 @@ from lab.evidence import (
     Capture,
     CarrierEvidence,
     Clock,
+    Device,
     Evidence,
     Exchange,
     MarkedProbe,
     VfState,
 )
 from lab.plan.data import HOST, WIRE, AddBridge, Plan, ProbePlan
-from lab.probe import inside
+from lab.probe import inside, questions
 from lab.probe.capture import Frame, PacketCapture, open_capture
 from lab.probe.carrier import observe_carrier, open_icmp
 from lab.probe.frames import Ends, build
@@ -43,6 +44,7 @@ class Host(Protocol):
 
     def inside(self, where: str) -> AbstractContextManager[None]: ...
     def vfs(self, where: str, device: str) -> tuple[VfState, ...]: ...
+    def kinds(self, where: str) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,19 @@ def observe(
             if functions_of(plan):
                 send_control(host)
             sent = [_send(host, wire, senders, lane) for lane in lanes]
-            captures = (wire.finish(), path.finish(), *(each.capture for each in sent))
+            heard = questions.put(plan, host, guests, wire)
+            devices = host.kinds(HOST)
+            captures = (
+                *(wire.finish(), path.finish()),
+                *(each.capture for each in sent),
+                *(each.capture for each in heard),
+            )
     carriers = tuple(_carrier(host, lane) for lane in lanes)
     functions = observe_functions(plan, host, lanes)
     views = [_view(each, in_order(wire.frames, path.frames)) for each in sent]
-    frames = in_order(wire.frames, path.frames, *(view.frames for view in views))
-    _save(folder / PCAPNG, pcapng(frames, _names(lanes)), emit)
+    answers = [_on_host_clock(each, views) for each in heard]
+    frames = in_order(wire.frames, path.frames, *(view.frames for view in views), *answers)
+    _save(folder / PCAPNG, pcapng(frames, _names(lanes) | questions.names(plan)), emit)
     return Evidence(
         place=plan.facts.place,
         qemu=next((guest.qemu_version() for guest in guests.values()), ""),
@@ -100,6 +109,8 @@ def observe(
         mac_attempts=functions.mac_attempts,
         unseen=tuple(unseen(lane.probe, lane.packets, frames) for lane in lanes),
         strays=tuple(marked_probe(lane.probe, lane.stray, frames) for lane in lanes if lane.stray),
+        asked=questions.asked(plan, frames),
+        devices=tuple(Device(name=name, kind=kind) for name, kind in devices.items()),
         missing=tuple(_no_clock(view) for view in views if view.clock is None),
     )
 
@@ -187,6 +198,11 @@ def _view(sent: Sent, outside: tuple[Frame, ...]) -> View:
     lane = sent.lane
     offset = clock(lane.probe.guest, lane.ends, lane.packets, (*outside, *sent.frames))
     return View(sent, offset, on_host_clock(sent.frames, offset))
+
+
+def _on_host_clock(heard: questions.Heard, views: Iterable[View]) -> tuple[Frame, ...]:
+    clocks = {view.sent.lane.probe.guest: view.clock for view in views}
+    return on_host_clock(heard.frames, clocks.get(heard.guest))
 
 
 def _exchanges(view: View, wire: list[Frame]) -> tuple[Exchange, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from lab.plan.data import Direction
+from lab.plan.data import WIRE, AddBridge, Direction, Hop
 from lab.report.case import CAPTURE_FILE, Case, Finding, MissingError, check
 from lab.report.path import disorder, probes_of, strangers
 from lab.report.verdict import Check
@@ -51,8 +51,15 @@ def _alone(case: Case) -> Finding:
     found = [
         f"{place} ({probe.direction})"
         for probe in probes
-        for place in strangers(case.expectation, probe)
+        for place in strangers(case.expectation, probe, _far_end(case))
     ]
     if found:
         return Finding(good=False, observed=f"also seen at {', '.join(found)}")
     return Finding(good=True, observed="none")
+
+
+def _far_end(case: Case) -> Iterator[Hop]:
+    """Bridges on the wire: they stand for the network behind the cable, not for the path."""
+    for operation in case.plan.operations:
+        if isinstance(operation, AddBridge) and operation.where == WIRE:
+            yield Hop(name=operation.name, where=WIRE, device=operation.name)

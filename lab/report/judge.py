@@ -12,10 +12,12 @@ from functools import partial
 
 from lab.evidence import Evidence
 from lab.plan.data import Expectation, Plan
+from lab.report.absent import absent_check
 from lab.report.carrier import carrier_check
 from lab.report.case import CAPTURE_FILE, EVIDENCE_FILE, Case, Finding, MissingError, check
 from lab.report.functions import function_checks
 from lab.report.hops import hop_checks
+from lab.report.questions import question_checks
 from lab.report.reach import reach_checks
 from lab.report.verdict import LEFT_BEHIND, Check, Verdict
 
@@ -30,7 +32,8 @@ def judge(plan: Plan, evidence: Evidence, left: tuple[str, ...] | None) -> Verdi
         for expectation in plan.expectations
         for made in _nic_checks(Case(plan, evidence, expectation, _prefix(plan, expectation)))
     ]
-    return Verdict(checks=(*checks, *_run_checks(plan, evidence, left)))
+    asked = question_checks(plan, evidence)
+    return Verdict(checks=(*checks, *asked, *_run_checks(plan, evidence, left)))
 
 
 def _prefix(plan: Plan, expectation: Expectation) -> str:
@@ -45,6 +48,8 @@ def _nic_checks(case: Case) -> Iterator[Check]:
     yield from reach_checks(case)
     if expectation.hops is not None:
         yield from hop_checks(case)
+    if expectation.absent is not None:
+        yield absent_check(case, expectation.absent)
     if expectation.carrier is not None:
         yield carrier_check(case, expectation.carrier)
     if expectation.driver is not None:

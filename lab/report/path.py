@@ -6,6 +6,7 @@ an order is only called wrong where it is wrong by more than that.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
 
 from lab.data import Data
@@ -46,7 +47,8 @@ def paths_of(expectation: Expectation, evidence: Evidence) -> tuple[Path, ...]:
             nic=probe.nic,
             direction=probe.direction,
             hops=tuple(
-                _path_hop(hop, probe, evidence) for hop in _hops(expectation, probe.direction)
+                _path_hop(_named(hop, expectation, evidence), probe, evidence)
+                for hop in _hops(expectation, probe.direction)
             ),
         )
         for probe in probes_of(expectation, evidence)
@@ -60,6 +62,15 @@ def probes_of(expectation: Expectation, evidence: Evidence) -> tuple[MarkedProbe
     return tuple(probe for probe in evidence.probes if (probe.guest, probe.nic) == nic)
 
 
+def device_of(evidence: Evidence, guest: str, nic: str) -> str:
+    """What a guest calls one of its NICs; empty where it did not say."""
+    for each in evidence.guests:
+        for known in each.nics:
+            if (each.name, known.id) == (guest, nic):
+                return known.device
+    return ""
+
+
 def disorder(path: Path) -> tuple[str, ...]:
     """Hops that saw the probe before the hop ahead of them did, beyond what the clocks allow."""
     seen = [hop for hop in path.hops if hop.time_ns is not None]
@@ -70,9 +81,12 @@ def disorder(path: Path) -> tuple[str, ...]:
     )
 
 
-def strangers(expectation: Expectation, probe: MarkedProbe) -> tuple[str, ...]:
-    """Devices of the host and of the wire that saw the probe and are not on its way."""
-    expected = {(hop.where, hop.device) for hop in expectation.hops or ()}
+def strangers(
+    expectation: Expectation, probe: MarkedProbe, apart: Iterable[Hop] = ()
+) -> tuple[str, ...]:
+    """Devices of the host and of the wire that saw the probe, and are neither on its way nor
+    ``apart``."""
+    expected = {(hop.where, hop.device) for hop in (*(expectation.hops or ()), *apart)}
     seen = {
         (sighting.where, sighting.device)
         for sighting in probe.sightings
@@ -90,6 +104,14 @@ def _gap_ns(sooner: PathHop, later: PathHop) -> int:
 def _hops(expectation: Expectation, direction: Direction) -> tuple[Hop, ...]:
     hops = expectation.hops or ()
     return hops if direction is Direction.IN else tuple(reversed(hops))
+
+
+def _named(hop: Hop, expectation: Expectation, evidence: Evidence) -> Hop:
+    """The guest's own hop as the guest calls it: which NIC becomes eth0 is its kernel's choice."""
+    if hop.where != expectation.guest:
+        return hop
+    device = device_of(evidence, expectation.guest, expectation.nic)
+    return hop.model_copy(update={"device": device or hop.device})
 
 
 def _path_hop(hop: Hop, probe: MarkedProbe, evidence: Evidence) -> PathHop:
@@ -120,7 +142,5 @@ def _error_ns(where: str, evidence: Evidence) -> int | None:
     """How far stamps of ``where`` may be off; they are on the host's clock already."""
     if where in {HOST, WIRE}:
         return 0
-    for clock in evidence.clocks:
-        if clock.guest == where:
-            return clock.error_ns
-    return None
+    # One for each NIC of the guest; which of them moved a stamp is not told.
+    return max((clock.error_ns for clock in evidence.clocks if clock.guest == where), default=None)

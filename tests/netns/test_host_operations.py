@@ -107,6 +107,24 @@ def test_devices_are_quiet_on_ipv6(host: Host, operations: Operations) -> None:
     assert host.sysctl(WIRE, "ipv6/conf/port1/disable_ipv6") in ("1", None)
 
 
+def test_what_each_device_is(host: Host, operations: Operations) -> None:
+    operations.apply(
+        [
+            AddBridge(name="br0"),
+            AddTap(name="tap0"),
+            AddVeth(name="eth0", peer="eth1"),
+            AddMacvtap(name="macvtap0", port="eth0", mode="vepa", mac="52:54:00:00:00:01"),
+        ]
+    )
+    kinds = host.kinds(HOST)
+    assert {name: kinds[name] for name in ("br0", "tap0", "eth0", "macvtap0")} == {
+        "br0": "bridge",
+        "tap0": "tap",
+        "eth0": "veth",
+        "macvtap0": "macvtap",
+    }
+
+
 def test_up_is_undone_to_what_it_was(host: Host, operations: Operations) -> None:
     Operations(host).apply([CABLE, LinkUp(device="port0", mtu=1300)])
     before = host.link(HOST, "port0")

@@ -19,6 +19,7 @@ from lab.probe import capture
 from lab.probe.capture import PacketCapture, open_capture
 from lab.probe.frames import Ends, build, who_has
 from lab.probe.mark import MARK_LENGTH, Packet
+from lab.probe.questions import solicitation
 
 pytestmark = pytest.mark.netns
 
@@ -29,6 +30,7 @@ ENDS = Ends(
     guest=IPv4Address("192.0.2.1"),
 )
 PACKET = Packet(5, "udp", Direction.IN, 300)
+SOLICITATION = solicitation(ENDS.tester_mac, ENDS.guest_mac, b"hoplab\x80\x01")
 
 
 @pytest.fixture
@@ -131,11 +133,14 @@ def test_the_filter_keeps_what_tcpdumps_filter_keeps(a: socket.socket) -> None:
         build(ENDS, PACKET)[: 42 + MARK_LENGTH],
         build(ENDS, PACKET)[:45],
         bytes(60),
+        SOLICITATION,
+        capture.tagged(SOLICITATION, 7),
+        SOLICITATION[:84],
         build(ENDS, PACKET).replace(b"hoplab", b"hoplac"),
     ]
     kept = [_run(program, frame) for frame in frames]
     assert kept == [_run(compiled, frame) for frame in frames]
-    assert kept == [True, True, True, True, False, False, False]
+    assert kept == [True, True, True, True, False, False, True, True, False, False]
 
 
 def _compiled(expression: str) -> tuple[tuple[int, int, int, int], ...]:

@@ -22,21 +22,23 @@ import pytest
 from scapy.utils import RawPcapNgReader
 
 from lab.errors import StartError
-from lab.evidence import Evidence, Exchange, GuestEvidence, NicEvidence
+from lab.evidence import Device, Evidence, Exchange, GuestEvidence, NicEvidence
 from lab.host.namespace import Namespaces
 from lab.plan.data import (
     HOST,
     WIRE,
     AddBridge,
     Direction,
+    End,
     Facts,
     GuestPlan,
     NicPlan,
     Place,
     Plan,
     ProbePlan,
+    Question,
 )
-from lab.probe import reach
+from lab.probe import questions, reach
 from lab.probe.frames import Ends, build
 from lab.probe.mark import Packet
 from lab.probe.observe import PCAPNG, observe
@@ -58,6 +60,9 @@ class Net:
 
     def inside(self, where: str) -> AbstractContextManager[None]:
         return Namespaces(self.fds).inside(where)
+
+    def kinds(self, where: str) -> Mapping[str, str]:
+        return {"br0": "bridge"}
 
     def run(self, where: str, *argv: str) -> subprocess.CompletedProcess[bytes]:
         with self.inside(where):
@@ -243,6 +248,7 @@ def test_a_good_path_is_seen_whole(observed: Callable[[], Evidence], tmp_path: P
     ]
     assert evidence.clocks[0].error_ns < 10_000_000
     assert evidence.missing == ()
+    assert evidence.devices == (Device(name="br0", kind="bridge"),)
     with RawPcapNgReader(str(tmp_path / PCAPNG)) as reader:
         assert sum(1 for _ in reader) == sum(each.packets for each in evidence.captures)
 
@@ -323,6 +329,64 @@ def test_a_device_that_nobody_named_is_seen(net: Net, observed: Callable[[], Evi
         "host:extra2",
         *WAY_IN[3:],
     ]
+
+
+ENDS = {
+    "wire": End(name="wire", where=WIRE, device="eth1", address=TESTER_IP),
+    "host": End(name="host", where=HOST, device="br0", address="192.0.2.3"),
+    GUEST: End(name=GUEST, where=GUEST, nic="nic0", mac=GUEST_MAC, address=GUEST_IP),
+}
+
+
+def asking(plan: Plan, *ways: str) -> Plan:
+    """The plan with a question of every kind for each way, as in ``wire>one``."""
+    asked = tuple(
+        Question.model_validate(
+            {
+                "name": f"{way} {kind}",
+                "source": ENDS[way.split(">")[0]],
+                "target": ENDS[way.split(">")[1]],
+                "kind": kind,
+                "arrives": True,
+            }
+        )
+        for way in ways
+        for kind in ("unicast", "broadcast", "multicast", "ipv6")
+    )
+    return plan.model_copy(update={"questions": asked})
+
+
+def arrivals(net: Net, plan: Plan, folder: Path) -> set[str]:
+    """Ways with those kinds that came in at their end; every frame must have been sent."""
+    guest = FakeGuest(net, plan.guests[0], folder / "guest")
+    evidence = observe(plan, net, {GUEST: guest}, folder, lambda _event, _data: None)
+    came = set()
+    for question, asked in zip(plan.questions, evidence.asked, strict=True):
+        assert asked.question == question.name
+        seen = {(each.where, each.device, each.outgoing) for each in asked.seen}
+        source, target = question.source, question.target
+        assert (source.where, source.device or "eth0", True) in seen, question.name
+        if (target.where, target.device or "eth0", False) in seen:
+            came.add(question.name)
+    return came
+
+
+def test_questions_are_put_between_guest_host_and_wire(
+    net: Net, plan: Plan, tmp_path: Path
+) -> None:
+    plan = asking(plan, "wire>one", "one>wire", "host>one", "one>host", "wire>host")
+    assert arrivals(net, plan, tmp_path) == {question.name for question in plan.questions}
+
+
+def test_a_question_over_a_cut_path_does_not_arrive(
+    net: Net, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (reach, questions):
+        monkeypatch.setattr(module, "PATIENCE", 1)
+        monkeypatch.setattr(module, "IMPATIENCE", 1)
+    net.must(HOST, "ip link set tap0 nomaster")
+    came = arrivals(net, asking(plan, "wire>one", "one>host", "wire>host"), tmp_path)
+    assert {name.split()[0] for name in came} == {"wire>host"}
 
 
 def test_a_guest_without_the_device_is_an_error(net: Net, plan: Plan, tmp_path: Path) -> None:

@@ -16,7 +16,15 @@ APPLICABLE = {
     "e1000": {"wrong-driver", "drop-at-bridge", "extra-hop"},
     "virtio": {"wrong-driver", "drop-at-bridge", "extra-hop", "bad-checksum"},
     "multiqueue": {"vhost-off", "drop-at-bridge", "extra-hop", "bad-checksum"},
-    "macvtap": {"vhost-off"},
+    "macvtap": {
+        "vhost-off",
+        "drop-at-macvtap",
+        "lookout",
+        "idle-bridge",
+        "isolation",
+        "host-leak",
+        "other-groups",
+    },
     "passthrough": set[str](),
     "sriov": set[str](),
 }

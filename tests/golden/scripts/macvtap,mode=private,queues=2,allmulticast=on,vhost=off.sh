@@ -1,5 +1,5 @@
 #!/bin/bash
-# virtio-net on a macvtap device of the port
+# virtio-net on macvtap devices of the port, mode private
 #
 # Does by hand what `lab run macvtap` does, and puts everything back at the end. Needs root, the
 # kernel and the initrd named below, and the ports eth0, eth2, eth3, eth4, eth1.
@@ -25,24 +25,31 @@ if ip link show dev eth1 > /dev/null 2>&1; then
     later ip -n wire link set dev eth1 netns $$
 fi
 
-ip link add link eth0 name macvtap0 address 52:54:00:fe:f1:69 type macvtap mode private
+ip link add link eth0 name macvtap0 address 52:54:00:eb:34:b0 type macvtap mode private
 ip link set dev macvtap0 allmulticast on
 later 'ip link del dev macvtap0'
+ip link add link eth0 name macvtap1 address 52:54:00:92:01:e1 type macvtap mode private
+ip link set dev macvtap1 allmulticast on
+later 'ip link del dev macvtap1'
 ip link show dev eth0 up | grep -q . || later ip link set dev eth0 down
 ip link set dev eth0 up
 ip link show dev macvtap0 up | grep -q . || later ip link set dev macvtap0 down
 ip link set dev macvtap0 up
+ip link show dev macvtap1 up | grep -q . || later ip link set dev macvtap1 down
+ip link set dev macvtap1 up
 ip -n wire link show dev eth1 up | grep -q . || later ip -n wire link set dev eth1 down
 ip -n wire link set dev eth1 up
 ip -n wire address add 10.77.0.1/24 dev eth1
 later 'ip -n wire address del 10.77.0.1/24 dev eth1'
 test -c "/dev/tap$(cat /sys/class/net/macvtap0/ifindex)" || { echo "/dev/tap$(cat /sys/class/net/macvtap0/ifindex)" is no device >&2; exit 1; }
+test -c "/dev/tap$(cat /sys/class/net/macvtap1/ifindex)" || { echo "/dev/tap$(cat /sys/class/net/macvtap1/ifindex)" is no device >&2; exit 1; }
 
 qemu-system-x86_64 \
-    -name guest \
+    -name one \
     -nodefaults \
     -no-user-config \
-    -machine q35 \
+    -machine q35,hpet=off,i8042=off,sata=off,smbus=off,vmport=off \
+    -bios qboot.rom \
     -accel kvm \
     -cpu host \
     -smp 2 \
@@ -51,18 +58,45 @@ qemu-system-x86_64 \
     -no-reboot \
     -kernel /usr/share/hoplab/guest/vmlinux \
     -initrd /usr/share/hoplab/guest/initrd \
-    -append 'console=ttyS0 quiet mitigations=off no_timer_check tsc=reliable net.ifnames=0 panic=-1' \
-    -serial file:guest.console \
-    -chardev socket,id=qmp,path=guest.qmp,server=on,wait=off \
+    -append 'console=ttyS0 quiet panic=-1 net.ifnames=0 mitigations=off no_timer_check tsc=reliable pci=lastbus=0 8250.nr_uarts=1 i8042.noaux=1 i8042.nokbd=1 rodata=off noreplace-smp rcupdate.rcu_expedited=1 lsm=capability audit=0 numa=off cryptomgr.notests=1 initcall_blacklist=agp_init,blacklist_init,crypto_kdf108_init,init_encrypted,jent_mod_init,load_system_certificate_list,serial_pci_driver_init' \
+    -serial file:one.console \
+    -chardev socket,id=qmp,path=one.qmp,server=on,wait=off \
     -mon chardev=qmp,mode=control \
     -device virtio-serial-pci \
-    -chardev socket,id=agent,path=guest.agent,server=on,wait=off \
+    -chardev socket,id=agent,path=one.agent,server=on,wait=off \
     -device virtserialport,chardev=agent,name=org.qemu.guest_agent.0 \
     -device pcie-root-port,id=rp0,chassis=1 \
     -netdev tap,id=net0,fds=3:4,vhost=off \
-    -device virtio-net-pci,id=nic0,netdev=net0,mac=52:54:00:fe:f1:69,bus=rp0,romfile=,mq=on,vectors=6 \
+    -device virtio-net-pci,id=nic0,netdev=net0,mac=52:54:00:eb:34:b0,bus=rp0,romfile=,mq=on,vectors=6 \
     3<>"/dev/tap$(cat /sys/class/net/macvtap0/ifindex)" \
     4<>"/dev/tap$(cat /sys/class/net/macvtap0/ifindex)" &
+later "{ kill $!; wait $!; } 2> /dev/null || true"
+qemu-system-x86_64 \
+    -name two \
+    -nodefaults \
+    -no-user-config \
+    -machine q35,hpet=off,i8042=off,sata=off,smbus=off,vmport=off \
+    -bios qboot.rom \
+    -accel kvm \
+    -cpu host \
+    -smp 2 \
+    -m 128M \
+    -display none \
+    -no-reboot \
+    -kernel /usr/share/hoplab/guest/vmlinux \
+    -initrd /usr/share/hoplab/guest/initrd \
+    -append 'console=ttyS0 quiet panic=-1 net.ifnames=0 mitigations=off no_timer_check tsc=reliable pci=lastbus=0 8250.nr_uarts=1 i8042.noaux=1 i8042.nokbd=1 rodata=off noreplace-smp rcupdate.rcu_expedited=1 lsm=capability audit=0 numa=off cryptomgr.notests=1 initcall_blacklist=agp_init,blacklist_init,crypto_kdf108_init,init_encrypted,jent_mod_init,load_system_certificate_list,serial_pci_driver_init' \
+    -serial file:two.console \
+    -chardev socket,id=qmp,path=two.qmp,server=on,wait=off \
+    -mon chardev=qmp,mode=control \
+    -device virtio-serial-pci \
+    -chardev socket,id=agent,path=two.agent,server=on,wait=off \
+    -device virtserialport,chardev=agent,name=org.qemu.guest_agent.0 \
+    -device pcie-root-port,id=rp0,chassis=1 \
+    -netdev tap,id=net0,fds=3:4,vhost=off \
+    -device virtio-net-pci,id=nic0,netdev=net0,mac=52:54:00:92:01:e1,bus=rp0,romfile=,mq=on,vectors=6 \
+    3<>"/dev/tap$(cat /sys/class/net/macvtap1/ifindex)" \
+    4<>"/dev/tap$(cat /sys/class/net/macvtap1/ifindex)" &
 later "{ kill $!; wait $!; } 2> /dev/null || true"
 
 wait

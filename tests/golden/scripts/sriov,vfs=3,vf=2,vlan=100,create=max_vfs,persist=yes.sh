@@ -46,7 +46,8 @@ qemu-system-x86_64 \
     -name guest \
     -nodefaults \
     -no-user-config \
-    -machine q35 \
+    -machine q35,hpet=off,i8042=off,sata=off,smbus=off,vmport=off \
+    -bios qboot.rom \
     -accel kvm \
     -cpu host \
     -smp 1 \
@@ -55,7 +56,7 @@ qemu-system-x86_64 \
     -no-reboot \
     -kernel /usr/share/hoplab/guest/vmlinux \
     -initrd /usr/share/hoplab/guest/initrd \
-    -append 'console=ttyS0 quiet mitigations=off no_timer_check tsc=reliable net.ifnames=0 panic=-1' \
+    -append 'console=ttyS0 quiet panic=-1 net.ifnames=0 mitigations=off no_timer_check tsc=reliable pci=lastbus=0 8250.nr_uarts=1 i8042.noaux=1 i8042.nokbd=1 rodata=off noreplace-smp rcupdate.rcu_expedited=1 lsm=capability audit=0 numa=off cryptomgr.notests=1 initcall_blacklist=agp_init,blacklist_init,crypto_kdf108_init,init_encrypted,jent_mod_init,load_system_certificate_list,serial_pci_driver_init' \
     -serial file:guest.console \
     -chardev socket,id=qmp,path=guest.qmp,server=on,wait=off \
     -mon chardev=qmp,mode=control \

@@ -59,13 +59,16 @@ ip -n wire link show dev eth1 up | grep -q . || later ip -n wire link set dev et
 ip -n wire link set dev eth1 up
 ip -n wire address add 10.77.0.1/24 dev eth1
 later 'ip -n wire address del 10.77.0.1/24 dev eth1'
+ip -n wire address add 10.77.1.1/24 dev eth1
+later 'ip -n wire address del 10.77.1.1/24 dev eth1'
 test -c "/dev/tap$(cat /sys/class/net/macvtap0/ifindex)" || { echo "/dev/tap$(cat /sys/class/net/macvtap0/ifindex)" is no device >&2; exit 1; }
 
 qemu-system-x86_64 \
     -name left \
     -nodefaults \
     -no-user-config \
-    -machine q35 \
+    -machine q35,hpet=off,i8042=off,sata=off,smbus=off,vmport=off \
+    -bios qboot.rom \
     -accel kvm \
     -cpu host \
     -smp 1 \
@@ -74,7 +77,7 @@ qemu-system-x86_64 \
     -no-reboot \
     -kernel /usr/share/hoplab/guest/vmlinux \
     -initrd /usr/share/hoplab/guest/initrd \
-    -append 'console=ttyS0 quiet mitigations=off no_timer_check tsc=reliable net.ifnames=0 panic=-1' \
+    -append 'console=ttyS0 quiet panic=-1 net.ifnames=0 mitigations=off no_timer_check tsc=reliable pci=lastbus=0 8250.nr_uarts=1 i8042.noaux=1 i8042.nokbd=1 rodata=off noreplace-smp rcupdate.rcu_expedited=1 lsm=capability audit=0 numa=off cryptomgr.notests=1 initcall_blacklist=agp_init,blacklist_init,crypto_kdf108_init,init_encrypted,jent_mod_init,load_system_certificate_list,serial_pci_driver_init' \
     -serial file:left.console \
     -chardev socket,id=qmp,path=left.qmp,server=on,wait=off \
     -mon chardev=qmp,mode=control \
@@ -93,7 +96,8 @@ qemu-system-x86_64 \
     -name right \
     -nodefaults \
     -no-user-config \
-    -machine q35 \
+    -machine q35,hpet=off,i8042=off,sata=off,smbus=off,vmport=off \
+    -bios qboot.rom \
     -accel kvm \
     -cpu host \
     -smp 2 \
@@ -102,7 +106,7 @@ qemu-system-x86_64 \
     -no-reboot \
     -kernel /usr/share/hoplab/guest/vmlinux \
     -initrd /usr/share/hoplab/guest/initrd \
-    -append 'console=ttyS0 quiet mitigations=off no_timer_check tsc=reliable net.ifnames=0 panic=-1' \
+    -append 'console=ttyS0 quiet panic=-1 net.ifnames=0 mitigations=off no_timer_check tsc=reliable pci=lastbus=0 8250.nr_uarts=1 i8042.noaux=1 i8042.nokbd=1 rodata=off noreplace-smp rcupdate.rcu_expedited=1 lsm=capability audit=0 numa=off cryptomgr.notests=1 initcall_blacklist=agp_init,blacklist_init,crypto_kdf108_init,init_encrypted,jent_mod_init,load_system_certificate_list,serial_pci_driver_init' \
     -serial file:right.console \
     -chardev socket,id=qmp,path=right.qmp,server=on,wait=off \
     -mon chardev=qmp,mode=control \

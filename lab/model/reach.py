@@ -1,0 +1,109 @@
+"""Questions of reach: what they may ask, and what shows that a "no" was not just bad luck.
+
+That a frame did not arrive proves nothing by itself. So every such question has a control: a frame
+that did arrive at the same end while the other did not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lab.model.places import Finding, Path
+from lab.model.topology import Nic, Reach, Topology
+from lab.model.wording import close_to
+from lab.model.words import FrameKind
+
+WIRE = "wire"
+HOST = "host"
+
+
+def check_reach(topology: Topology) -> Iterator[Finding]:
+    """Everything about the questions that does not fit together."""
+    first: dict[tuple[str, str, FrameKind], int] = {}
+    for number, question in enumerate(topology.reach):
+        path: Path = ("reach", number)
+        unknown = list(_ends(topology, path, question))
+        yield from unknown
+        key = (question.source, question.target, question.kind)
+        if key in first:
+            yield Finding(path, f"asks the same as reach[{first[key]}]")
+        first.setdefault(key, number)
+        if unknown:
+            continue
+        yield from _between(topology, path, question)
+        if not question.arrives and control_of(topology, question) is None:
+            yield Finding(
+                path,
+                f"nothing would show that {question.target} sees anything at all",
+                f"ask another question to {question.target}, one that arrives",
+                looks_in="reach",
+            )
+
+
+def control_of(topology: Topology, question: Reach) -> Reach | None:
+    """What has to arrive where ``question`` does not; None where nothing is expected to.
+
+    Best is a frame of the same kind, best of all from the wire, which sends one if the file does
+    not ask for it: the wire reaches every NIC, or other checks are red as well.
+    """
+    for kind in (question.kind, FrameKind.UNICAST, *FrameKind):
+        for other in (*_from_wire(topology, question.target, kind), *topology.reach):
+            if other.arrives and other.kind == kind and _same_end(topology, other, question):
+                return other
+    return None
+
+
+def _from_wire(topology: Topology, target: str, kind: FrameKind) -> Iterator[Reach]:
+    """The wire's own question, where it is sure to arrive: groups need somebody to take them."""
+    nic = topology.nics().get(target)
+    takes_groups = nic and (nic.bridge or (nic.macvtap and nic.macvtap.allmulticast))
+    if kind in {FrameKind.UNICAST, FrameKind.BROADCAST} or takes_groups:
+        said = {"from": WIRE, "to": target, "kind": kind, "arrives": True}
+        yield Reach.model_validate(said)
+
+
+def anchor(nic: Nic) -> str | None:
+    """The bridge or port that a NIC hangs on; None where the host has no device there."""
+    port = nic.macvtap.port if nic.macvtap else nic.vf.port if nic.vf else None
+    return nic.bridge or port
+
+
+def host_anchor(topology: Topology, question: Reach) -> str | None:
+    """The bridge or port that ``host`` means in a question; None where it could be several."""
+    nics = topology.nics()
+    others = {question.source, question.target} - {HOST, WIRE}
+    found = {anchor(nics[name]) for name in others or nics}
+    return found.pop() if len(found) == 1 else None
+
+
+def _same_end(topology: Topology, control: Reach, question: Reach) -> bool:
+    """Whether ``control`` comes where ``question`` would, and the file does not say otherwise."""
+    if control.target != question.target or control.source == control.target:
+        return False
+    if control.target == HOST and (
+        host_anchor(topology, control) != host_anchor(topology, question)
+    ):
+        return False
+    return not any(
+        (other.source, other.target, other.kind) == (control.source, control.target, control.kind)
+        for other in topology.reach
+        if not other.arrives
+    )
+
+
+def _ends(topology: Topology, path: Path, question: Reach) -> Iterator[Finding]:
+    known = [*topology.nics(), WIRE, HOST]
+    for key, end in (("from", question.source), ("to", question.target)):
+        if end not in known:
+            hint = close_to(end, known) or f"known here: {', '.join(known)}"
+            message = f"there is no {end!r} to ask"
+            yield Finding((*path, key), message, hint, looks_in="guests")
+
+
+def _between(topology: Topology, path: Path, question: Reach) -> Iterator[Finding]:
+    ends = (question.source, question.target)
+    if ends[0] == ends[1]:
+        yield Finding((*path, "to"), f"{ends[1]} is where it comes from")
+    elif HOST in ends and host_anchor(topology, question) is None:
+        message = "the host has no device, or several, on which it could meet the other end"
+        yield Finding((*path, "from" if ends[0] == HOST else "to"), message, looks_in="guests")
