@@ -19,6 +19,7 @@ from lab.report.functions import function_checks
 from lab.report.hops import hop_checks
 from lab.report.questions import question_checks
 from lab.report.reach import reach_checks
+from lab.report.switching import switching_checks
 from lab.report.verdict import LEFT_BEHIND, Check, Verdict
 
 
@@ -32,7 +33,7 @@ def judge(plan: Plan, evidence: Evidence, left: tuple[str, ...] | None) -> Verdi
         for expectation in plan.expectations
         for made in _nic_checks(Case(plan, evidence, expectation, _prefix(plan, expectation)))
     ]
-    asked = question_checks(plan, evidence)
+    asked = (*question_checks(plan, evidence), *switching_checks(plan, evidence))
     return Verdict(checks=(*checks, *asked, *_run_checks(plan, evidence, left)))
 
 

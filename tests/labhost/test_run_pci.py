@@ -1,0 +1,100 @@
+"""Whole ports and virtual functions given to guests, and each of their faults."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab.images.build import ensure
+from lab.images.progress import Silent
+from tests.labhost.test_run_vhost import ROOT, red, run
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+pytestmark = pytest.mark.labhost
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _images() -> None:
+    for name in ("labhost", "guest"):
+        ensure(name, Silent())
+
+
+def settings(text: str) -> list[str]:
+    return [word for pair in text.split() for word in ("--set", pair)]
+
+
+@pytest.mark.parametrize(
+    ("topology", "parameters", "driver"),
+    [
+        ("passthrough", "", "igb"),
+        ("passthrough", "device=spare3", "e1000e"),
+        ("sriov", "", "igbvf"),
+        ("sriov", "guests=1 vf=3 trust=on", "igbvf"),
+        ("sriov", "guests=1 vlan=100 trust=off create=max_vfs persist=yes", "igbvf"),
+    ],
+)
+def test_passes(topology: str, parameters: str, driver: str, tmp_path: Path) -> None:
+    status, document, _ = run(ENVIRONMENT, tmp_path, topology, *settings(parameters))
+    assert status == 0, document
+    assert {path["driver"] for path in document["paths"]} == {driver}
+    assert {path["carrier"] for path in document["paths"]} == {"vfio"}
+    assert all(cost["vfio_interrupts"] > 0.5 for cost in document["costs"].values())
+    skipped = {each["name"] for each in document["checks"] if each["outcome"] == "skip"}
+    assert {name.rpartition("/")[2] for name in skipped} <= {"vf.spoofing"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "topology", "parameters", "expected"),
+    [
+        ("mirror", "passthrough", "", {"pci.unseen"}),
+        ("driver-lost", "passthrough", "", {"left-behind"}),
+        (
+            "emulated",
+            "passthrough",
+            "",
+            {"pci.given", "pci.unseen", "carrier", "strangers"},
+        ),
+        ("vfs-left", "sriov", "guests=1", {"left-behind"}),
+        ("other-vf", "sriov", "guests=1", {"carrier"}),
+        ("vf-kept", "sriov", "guests=1", {"carrier", "pci.given"}),
+        ("wrong-mac", "sriov", "guests=1", {"carrier", "vf.mac"}),
+        ("free-mac", "sriov", "guests=1", {"vf.mac-fixed"}),
+        ("no-trust", "sriov", "guests=1 trust=on", {"vf.trust"}),
+        ("no-spoofchk", "sriov", "guests=1", {"vf.spoofchk"}),
+        (
+            "other-port",
+            "sriov",
+            "",
+            {
+                *(f"two/{name}" for name in ("carrier", "vf.mac", "vf.mac-fixed")),
+                *(f"switched.{pair}.unicast" for pair in ("one.two", "two.one")),
+            },
+        ),
+        ("other-vlan", "sriov", "guests=1 vlan=100", {"vf.vlan", "vf.tagged"}),
+    ],
+)
+def test_each_fault_turns_exactly_its_checks_red(
+    fault: str, topology: str, parameters: str, expected: set[str], tmp_path: Path
+) -> None:
+    arguments = (topology, *settings(parameters), "--sabotage", fault)
+    status, document, _ = run(ENVIRONMENT, tmp_path, *arguments)
+    assert red(document) == expected
+    assert status == (5 if "left-behind" in expected else 1)
+
+
+def test_pci_tree_of_the_lab_host(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "lab", "pci", "--json"]
+    done = subprocess.run(
+        argv, capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    functions = {each["address"]: each for each in json.loads(done.stdout)}
+    port = functions["0000:01:00.0"]
+    assert (port["driver"], port["netdevs"], port["max_vfs"]) == ("igb", ["eth0"], 7)
+    assert port["group"]
