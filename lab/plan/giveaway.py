@@ -29,6 +29,7 @@ from lab.plan.data import (
 from lab.plan.links import vf_address
 
 _ECHO_PORT = 7
+_FILTER = ("tc", "filter", "add")
 _STEP = 2  # between the routing IDs of an 82576's VFs
 _FUNCTION = re.compile(r"(?<=:)([0-9a-f]{2})\.([0-7])$")
 
@@ -82,7 +83,22 @@ def mirror(plan: Plan) -> Plan:
             undo=("tc", "qdisc", "del", *qdisc),
             where=WIRE,
         ),
-        Exec(argv=("tc", "filter", "add", "dev", tester, "egress", *match, *copy), where=WIRE),
+        Exec(argv=(*_FILTER, "dev", tester, "egress", *match, *copy), where=WIRE),
+    )
+    return _with(plan, (*plan.operations, *added))
+
+
+def native_vlan(plan: Plan) -> Plan:
+    """As an access port does: what leaves the tester without a tag gets that of the VF's VLAN."""
+    vlan = next(each.vlan for each in plan.operations if isinstance(each, AddVlan))
+    tester = plan.facts.tester
+    qdisc = ("dev", tester, "clsact")
+    tag = ("action", "vlan", "push", "id", str(vlan))
+    added: tuple[Operation, ...] = (
+        Exec(argv=("tc", "qdisc", "add", *qdisc), undo=("tc", "qdisc", "del", *qdisc), where=WIRE),
+        Exec(
+            argv=(*_FILTER, "dev", tester, "egress", "protocol", "ip", "flower", *tag), where=WIRE
+        ),
     )
     return _with(plan, (*plan.operations, *added))
 

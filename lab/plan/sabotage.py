@@ -360,6 +360,13 @@ SABOTAGES = (
         giveaway.setting(spoofchk=False),
     ),
     Sabotage(
+        "native-vlan",
+        "the far end puts frames without a tag into the VF's VLAN",
+        "vf.untagged",
+        giveaway.claimed("vlan"),
+        giveaway.native_vlan,
+    ),
+    Sabotage(
         "other-vlan",
         "VF and tester are in another VLAN than the one that was asked for",
         "vf.tagged",

@@ -13,8 +13,8 @@ LEFT_BEHIND = "left-behind"
 class Outcome(StrEnum):
     """How a check or a run ended, from best to worst; the worst check decides.
 
-    ``skip`` is a check that another red check makes meaningless. ``error`` is an expectation
-    without evidence: worse than ``fail``, because nobody knows.
+    ``skip`` is a check that another red check makes meaningless, or that cannot be made here.
+    ``error`` is an expectation without evidence: worse than ``fail``, because nobody knows.
     """
 
     PASS = "pass"  # noqa: S105  an outcome, not a password
@@ -66,8 +66,14 @@ class Verdict(Data):
 
     @property
     def outcome(self) -> Outcome:
-        """That of the worst check; without a single check there is no evidence of anything."""
-        return max((check.outcome for check in self.checks), default=Outcome.ERROR)
+        """That of the worst check; without a single check there is no evidence of anything.
+
+        Checks that were skipped do not count beside one that passed.
+        """
+        outcomes = {check.outcome for check in self.checks}
+        if Outcome.PASS in outcomes:
+            outcomes.discard(Outcome.SKIP)
+        return max(outcomes, default=Outcome.ERROR)
 
     @property
     def red(self) -> tuple[Check, ...]:

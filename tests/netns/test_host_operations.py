@@ -190,7 +190,9 @@ def test_a_missing_program_is_named(operations: Operations) -> None:
 
 
 def test_a_function_that_does_not_exist_is_refused(operations: Operations) -> None:
-    with pytest.raises(CannotError, match=r"bind 0000:ff:1f\.7 to vfio-pci: there is no PCI function"):
+    with pytest.raises(
+        CannotError, match=r"bind 0000:ff:1f\.7 to vfio-pci: there is no PCI function"
+    ):
         operations.apply([BindVfio(pci="0000:ff:1f.7")])
 
 

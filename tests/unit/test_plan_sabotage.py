@@ -33,7 +33,7 @@ APPLICABLE = {
     },
     "sriov,guests=1,trust=on,vlan=100": {
         *("mirror", "vfs-left", "no-trust", "no-spoofchk"),
-        *("other-vf", "vf-kept", "wrong-mac", "other-vlan"),
+        *("other-vf", "vf-kept", "wrong-mac", "other-vlan", "native-vlan"),
     },
 }
 PAIRS = [(name, by_name(each)) for name, fitting in APPLICABLE.items() for each in sorted(fitting)]

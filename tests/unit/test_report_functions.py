@@ -24,7 +24,7 @@ from lab.plan.data import (
     SetVf,
 )
 from lab.report.judge import judge
-from lab.report.verdict import Check, Outcome
+from lab.report.verdict import Check, Outcome, Verdict
 from tests import sample
 
 MAC, OTHER = "52:54:00:00:00:01", "52:54:00:0d:d0:0d"
@@ -235,6 +235,16 @@ def test_no_evidence_is_an_error(names: set[str], words: str, change: Change) ->
     assert red.keys() == names
     assert {each.outcome for each in red.values()} == {Outcome.ERROR}
     assert all(words in each.observed for each in red.values())
+
+
+def test_what_cannot_be_shown_here_does_not_spoil_a_good_run() -> None:
+    def check(outcome: Outcome) -> Check:
+        return Check(name="a", outcome=outcome, expected="", observed="", evidence="")
+
+    passed, skipped, failed = map(check, (Outcome.PASS, Outcome.SKIP, Outcome.FAIL))
+    assert Verdict(checks=(passed, skipped)).outcome is Outcome.PASS
+    assert Verdict(checks=(skipped,)).outcome is Outcome.SKIP
+    assert Verdict(checks=(passed, skipped, failed)).outcome is Outcome.FAIL
 
 
 def test_a_frame_that_did_not_arrive_proves_nothing_about_its_way() -> None:
