@@ -18,7 +18,7 @@ from typing import Any
 from lab.errors import LabError, StartError
 from lab.guest.process import Process
 
-_POLL_SECONDS = 0.015
+_POLL_SECONDS = (0.01, 0.15)
 _CALL_SECONDS = 30.0
 
 
@@ -162,13 +162,16 @@ class Background:
     def wait(self, deadline: float) -> Result:
         """Wait for its end, at most ``deadline`` seconds. Raises StartError."""
         end = time.monotonic() + deadline
-        # guest-exec-status never blocks and has no event: asking again is the only way.
+        # guest-exec-status never blocks and has no event: asking again is the only way. Each
+        # question takes the guest's CPU from the program, so they come ever more slowly.
+        pause, longest = _POLL_SECONDS
         while (result := self.poll()) is None:
             if time.monotonic() > end:
                 raise StartError(
                     f"guest {self._process.name}: a program ran for {deadline:.0f} s",
                     argv=self._argv,
                 )
-            if self._process.wait_end(_POLL_SECONDS):
+            if self._process.wait_end(pause):
                 raise self._process.ended()
+            pause = min(pause * 1.6, longest)
         return result
