@@ -27,10 +27,12 @@ from lab.probe import inside
 from lab.probe.capture import Frame, PacketCapture
 from lab.probe.frames import SOURCE_PORT, Ends, is_arp, who_has
 from lab.probe.lane import IMPATIENCE, PATIENCE, Guest
-from lab.probe.mark import MAGIC, PROBE_PORT, fill
+from lab.probe.mark import MAGIC, fill
 
 FIRST_NUMBER = 0x8000
 """Of the marks; those of the lanes start at 1."""
+_PORT = 9479
+"""UDP: not that of the hop probes, so that what happens to these does not happen to questions."""
 _GROUP = "239.77.7.7"
 """Nobody joins it. Macvlan keeps the groups of a port by a hash of 8 bits (mc_hash in
 drivers/net/macvlan.c), and this one shares it neither with broadcast nor with 224.0.0.1."""
@@ -125,7 +127,7 @@ def build(question: Question, number: int, source_mac: str, target_mac: str) -> 
         "multicast": (_GROUP_MAC, _GROUP),
     }[question.kind]
     head = Ether(src=source_mac, dst=mac) / IP(src=question.source.address, dst=address)
-    return bytes(head / UDP(sport=SOURCE_PORT, dport=PROBE_PORT) / Raw(mark + fill(_SIZE)))
+    return bytes(head / UDP(sport=SOURCE_PORT, dport=_PORT) / Raw(mark + fill(_SIZE)))
 
 
 def solicitation(source_mac: str, target_mac: str, mark: bytes) -> bytes:
@@ -215,7 +217,9 @@ def _settle(
     """Return when no frame can still be on its way, without a guess how long that takes.
 
     Every guest answers the tester twice. The first answer leaves a guest behind all that it sent
-    itself; the second request comes to a guest behind all that was sent to it.
+    itself; the second request comes to a guest behind all that was sent to it. Only with several
+    queues can one overtake the other, by the time that a vhost thread takes to wake; ending the
+    captures takes longer.
     """
     patience = PATIENCE
     for watch in [*watches] * 2:

@@ -30,12 +30,22 @@ _INDENT = 7
 def show(result: Result, console: Console) -> None:
     """Print a whole result that has a verdict."""
     console.print()
-    for path in result.paths:
-        _show_path(path, console)
+    _show_paths(result.paths, console)
     _show_carriers(result, console)
     _show_checks(result.checks, console)
     console.print()
     _show_end(result, console)
+
+
+def _show_paths(paths: tuple[ResultPath, ...], console: Console) -> None:
+    """All of them; with several NICs those of each have a title."""
+    nics = list(dict.fromkeys((path.guest, path.nic) for path in paths))
+    for guest, nic in nics:
+        if len(nics) > 1:
+            console.print(Text(f"  {guest}.{nic}", style="bold"))
+        for path in paths:
+            if (path.guest, path.nic) == (guest, nic):
+                _show_path(path, console)
 
 
 def _show_path(path: ResultPath, console: Console) -> None:

@@ -40,7 +40,7 @@ def test_a_frame_has_its_mark_and_its_addresses(kind: str, mac: str, address: st
     data = build(question(kind), 0x8001, ONE_MAC, TWO_MAC)
     frame = Ether(data)
     assert (frame.src, frame.dst) == (ONE_MAC, mac)
-    assert (frame[IP].src, frame[IP].dst, frame[UDP].dport) == ("10.77.0.11", address, 9477)
+    assert (frame[IP].src, frame[IP].dst, frame[UDP].dport) == ("10.77.0.11", address, 9479)
     assert number_in(data) == 0x8001
     assert checksums_good(data)
 

@@ -46,6 +46,14 @@ def test_path_is_drawn_both_ways() -> None:
     assert "vhost-net in the host's kernel moved the packets" in text
 
 
+def test_paths_of_several_nics_say_whose_they_are() -> None:
+    one = sample.result()
+    assert "guest.net0" not in shown(one)
+    others = tuple(path.model_copy(update={"guest": "other"}) for path in one.paths)
+    text = shown(one.model_copy(update={"paths": (*one.paths, *others)}))
+    assert 0 < text.index("guest.net0") < text.index("other.net0") < text.rindex("wire")
+
+
 @pytest.mark.parametrize("result", [sample.result(), sample.result(unseen("tap0"))])
 def test_80_columns_are_enough(result: Result) -> None:
     lines = shown(result).splitlines()
