@@ -67,7 +67,9 @@ def _given(case: Case, function: FunctionPlan) -> Finding:
     wrong = [] if found.driver == _DRIVER else [f"driver {found.driver or 'none'}"]
     wrong += [f"network device {name}" for name in found.netdevs]
     wrong += [
-        f"{each.address} of its group with {each.driver}" for each in group if not each.viable
+        f"{each.address} of its group with {each.driver}"
+        for each in group
+        if not each.viable and each.address != function.pci
     ]
     if not group:
         wrong.append("no IOMMU group")
