@@ -93,7 +93,7 @@ def test_passes(topology: str, parameters: str, driver: str, tmp_path: Path) -> 
             "sriov",
             "",
             {
-                *(f"two/{name}" for name in ("carrier", "vf.mac", "vf.mac-fixed")),
+                *("two/carrier", "two/vf.mac"),
                 *(f"switched.{pair}.unicast" for pair in ("one.two", "two.one")),
             },
         ),
