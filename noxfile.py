@@ -77,5 +77,12 @@ def add_topology(name: str) -> None:
     lab.__doc__ = f"Run topology {name} with all its proofs."
 
 
+@nox.session(name="lab-all")
+def lab_all(session: nox.Session) -> None:
+    """Run all topologies; one table at the end."""
+    set_up(session)
+    session.run("lab", "all", *session.posargs)
+
+
 for path in sorted((ROOT / "topologies").glob("*.yaml")):
     add_topology(path.stem)

@@ -12,7 +12,7 @@ The evidence leaves before the undo; an error is told after it, with what the co
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,17 @@ from lab.guest.qemu import Guest, start
 from lab.host.host import Host, open_host
 from lab.host.kernel import open_kernel_log
 from lab.host.operations import Operations
-from lab.plan.data import WIRE, AddVeth, Facts, LinkUp, Operation, Place, Plan
+from lab.plan.data import (
+    VETH,
+    WIRE,
+    AddVeth,
+    Facts,
+    FillChecksums,
+    LinkUp,
+    Operation,
+    Place,
+    Plan,
+)
 from lab.probe.observe import observe
 
 _CARRIER_SECONDS = 30.0
@@ -39,20 +49,23 @@ class _Run:
     emit: Emit
     folder: Path
     operations: Operations
+    cable: tuple[Operation, ...]
     running: ExitStack = field(default_factory=ExitStack)
     guests: dict[str, Guest] = field(default_factory=dict)
 
 
-def execute(plan: Plan, emit: Emit, folder: Path) -> None:
+def execute(plan: Plan, emit: Emit, folder: Path, kept: Mapping[str, Path] | None = None) -> None:
     """Run ``plan`` with ``folder`` for its files; everything it does and finds is emitted.
 
-    A LabError becomes a `Failed` event, the last one, and is not raised.
+    ``kept`` are files of namespaces that hold the ports already (`lab.host.lend`). A LabError
+    becomes a `Failed` event, the last one, and is not raised.
     """
     failure = None
+    cable = _cable(plan.facts, made=not kept)
     with open_kernel_log() as log:
         try:
-            with open_host(plan.facts.place) as host:
-                _there_and_back(_Run(plan, host, emit, folder, Operations(host)))
+            with open_host(plan.facts.place, kept) as host:
+                _there_and_back(_Run(plan, host, emit, folder, Operations(host), cable))
         except LabError as error:
             failure = error
         (folder / "dmesg.log").write_text(log.read())
@@ -82,7 +95,7 @@ def _back(run: _Run) -> None:
 
 def _there(run: _Run) -> None:
     with _stage("network", run.emit):
-        run.operations.apply([*_cable(run.plan.facts), *run.plan.operations])
+        run.operations.apply([*run.cable, *run.plan.operations])
     with _stage("guest", run.emit):
         _start_guests(run)
     with _stage("nic", run.emit):
@@ -93,12 +106,19 @@ def _there(run: _Run) -> None:
     run.emit(Observed(evidence=evidence), b"")
 
 
-def _cable(facts: Facts) -> tuple[Operation, ...]:
-    """A lab host has its cable already; here it is a veth pair."""
+def _cable(facts: Facts, *, made: bool) -> tuple[Operation, ...]:
+    """A lab host has its cable already; here it is a veth pair, unless ports of the machine are."""
     if facts.place is Place.LABHOST:
         return ()
-    return tuple(
-        AddVeth(name=port.device, peer=facts.tester, peer_where=WIRE) for port in facts.ports[:1]
+    uplink = facts.ports[0]
+    ends = (
+        FillChecksums(device=uplink.device),
+        FillChecksums(device=facts.tester, where=WIRE),
+    )
+    veth = AddVeth(name=uplink.device, peer=facts.tester, peer_where=WIRE)
+    return (
+        *((veth,) if made else ()),
+        *(ends if made or uplink.driver == VETH else ()),
     )
 
 

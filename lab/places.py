@@ -1,4 +1,8 @@
-"""Where a plan is carried out: something that takes a plan and gives events back."""
+"""Where a plan is carried out: something that takes a plan and gives events back.
+
+What can be decided before a place is opened is decided with the facts of `facts_of`; once it is
+open, its own ``facts`` are the final ones. Those of a lab host are the same.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,22 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from lab.errors import CannotError, StartError
+from lab.errors import StartError, UsageError
 from lab.events import EVENT, Event
+from lab.here.features import require
+from lab.here.place import Here, Ports, final_facts, first_facts, open_here
 from lab.images import cache
 from lab.images.build import ensure
 from lab.labhost.accelerator import Choice
 from lab.labhost.labhost import Labhost, open_labhost
 from lab.labhost.setup import Images
-from lab.pci import PciFunction
+from lab.model.topology import Topology
+from lab.pci import PciFunction, read_functions
 from lab.plan.data import Facts, Place, Plan
 from lab.plan.places import labhost_facts
 from lab.record import Listener, Record
@@ -32,6 +40,9 @@ _SILENCE_SECONDS = 20.0
 
 class OpenPlace(Protocol):
     """A place that is ready. ``accelerator`` and ``qemu_version`` are those of a lab host."""
+
+    @property
+    def facts(self) -> Facts: ...
 
     @property
     def accelerator(self) -> str | None: ...
@@ -49,34 +60,93 @@ class OpenPlace(Protocol):
         """Give the terminal to a root shell in the place."""
 
 
-def facts_of(place: Place) -> Facts:
-    """What a plan for ``place`` has to know. Raises CannotError for a place that cannot be used."""
-    if place is Place.HERE:
-        raise CannotError(
-            "plans are not carried out on this machine's own kernel yet",
-            hint="leave out --on here: a lab host needs no root and changes nothing here",
+@dataclass(frozen=True)
+class WantedPlace:
+    """The place that a run asks for. ``ports`` are for this machine alone."""
+
+    place: Place = Place.LABHOST
+    accelerator: Choice = Choice.AUTO
+    ports: Ports = field(default_factory=Ports)
+
+
+def facts_of(wanted: WantedPlace) -> Facts:
+    """What is known of the place before it is open.
+
+    Raises CannotError, UsageError for ports that cannot be used.
+    """
+    if wanted.place is Place.HERE:
+        wanted.ports.check()
+        return first_facts(wanted.ports)
+    if wanted.ports.lent:
+        raise UsageError(
+            "--uplink and --tester are ports of this machine: a lab host has its own",
+            hint="add --on here",
         )
     return labhost_facts(secrets.token_hex(4))
 
 
+def check(topology: Topology, wanted: WantedPlace) -> None:
+    """Raise CannotError where the place can be known to lack what the topology needs."""
+    if wanted.place is Place.HERE:
+        require(topology)
+
+
 @contextmanager
-def open_place(choice: Choice, record: Record, listener: Listener) -> Iterator[OpenPlace]:
-    """Yield a running lab host, its images built if need be; it is gone at the end."""
+def open_place(
+    wanted: WantedPlace, facts: Facts, record: Record, listener: Listener
+) -> Iterator[OpenPlace]:
+    """Yield the place, ready, its images built if need be; it is gone at the end."""
     with record.stage("images"):
         images = Images(
             labhost=ensure("labhost", listener),
             guest=ensure("guest", listener),
             cache=cache.default().top,
         )
-    with open_rundir() as folder, open_labhost(images, choice, folder, record.emit) as labhost:
-        yield LabhostPlace(labhost)
+    choice, emit = wanted.accelerator, record.emit
+    with open_rundir() as folder:
+        if wanted.place is Place.HERE:
+            final = final_facts(facts, images, choice, folder, emit)
+            with open_here(final, wanted.ports, folder) as here:
+                yield HerePlace(here)
+        else:
+            with open_labhost(images, choice, folder, emit) as labhost:
+                yield LabhostPlace(labhost, facts)
+
+
+class HerePlace:
+    """This machine as a place."""
+
+    accelerator = None
+    qemu_version = None
+
+    def __init__(self, here: Here) -> None:
+        self._here = here
+
+    @property
+    def facts(self) -> Facts:
+        return self._here.facts
+
+    def carry(self, plan: Plan) -> Iterator[tuple[Event, bytes]]:
+        for event, attachment in self._here.call(plan):
+            yield _checked(event), attachment
+
+    def pci(self) -> tuple[PciFunction, ...]:
+        return read_functions()
+
+    def shell(self) -> None:
+        raise UsageError("nothing of a run on this machine is kept", hint="leave out --on here")
 
 
 class LabhostPlace:
     """A lab host as a place."""
 
-    def __init__(self, labhost: Labhost) -> None:
+    def __init__(self, labhost: Labhost, facts: Facts) -> None:
         self._labhost = labhost
+        self._facts = facts
+
+    @property
+    def facts(self) -> Facts:
+        return self._facts
 
     @property
     def accelerator(self) -> str | None:
@@ -103,11 +173,11 @@ class LabhostPlace:
         self._labhost.shell()
 
 
-def _checked(event: object) -> Event:
+def _checked(event: Any) -> Event:
     try:
         return EVENT.validate_python(event)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]["msg"]
         raise StartError(
-            f"the lab host sent an event that the lab does not know: {first}"
+            f"the other side sent an event that the lab does not know: {first}"
         ) from error

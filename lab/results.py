@@ -23,7 +23,7 @@ class ResultsFolder:
 
         Raises UsageError when no such folder can be made.
         """
-        self.path = (wanted or _fresh(topology)).absolute()
+        self.path = (wanted or fresh_folder(topology)).absolute()
         self.files: dict[str, str] = {}
         self._made: list[Path] = []
         existing = next(parent for parent in (self.path, *self.path.parents) if parent.exists())
@@ -76,7 +76,7 @@ def open_results(wanted: Path | None, topology: str) -> Iterator[ResultsFolder]:
         raise
 
 
-def _fresh(topology: str) -> Path:
+def fresh_folder(topology: str) -> Path:
     """A name that is not taken: two runs may begin in the same second."""
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     plain = DEFAULT / f"{topology}-{stamp}"

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from lab.errors import InterruptedRunError, UsageError
 from lab.evidence import Evidence
-from lab.labhost.accelerator import Choice
 from lab.model.load import load_topology
-from lab.places import OpenPlace, facts_of, open_place
+from lab.places import OpenPlace, WantedPlace, check, facts_of, open_place
 from lab.plan import sabotage
 from lab.plan.build import build
-from lab.plan.data import Place, Plan
+from lab.plan.data import Facts, Place, Plan
 from lab.record import Listener, Record
 from lab.report.judge import judge
 from lab.report.result import Accelerators, Result, Versions, costs_in, paths_in
@@ -28,8 +27,7 @@ class RunRequest:
 
     topology: str
     settings: Mapping[str, str]
-    place: Place = Place.LABHOST
-    accelerator: Choice = Choice.AUTO
+    on: WantedPlace = field(default_factory=WantedPlace)
     sabotage: str | None = None
     out: Path | None = None
     keep: bool = False
@@ -49,11 +47,12 @@ def run(request: RunRequest, listener: RunListener) -> Result:
     """
     record = Record(listener)
     with _told_when_interrupted(record):
-        plan = _plan(request)
+        draft = _draft(request)
         with (
-            open_results(request.out, plan.topology) as folder,
-            open_place(request.accelerator, record, listener) as place,
+            open_results(request.out, draft.topology) as folder,
+            open_place(request.on, draft.facts, record, listener) as place,
         ):
+            plan = _plan(request, place.facts)
             evidence = record.follow(place.carry(plan), folder)
             result = _result(request, plan, evidence, record, place)
             result = _saved(result, folder)
@@ -62,10 +61,17 @@ def run(request: RunRequest, listener: RunListener) -> Result:
     return result
 
 
-def _plan(request: RunRequest) -> Plan:
+def _draft(request: RunRequest) -> Plan:
+    """The plan as far as it is known before anything is started; refused where it cannot run."""
+    if request.keep and request.on.place is Place.HERE:
+        raise UsageError("--keep needs a lab host", hint="leave out --on here")
+    check(load_topology(request.topology, request.settings), request.on)
+    return _plan(request, facts_of(request.on))
+
+
+def _plan(request: RunRequest, facts: Facts) -> Plan:
     """The plan, spoiled if that is asked for."""
-    topology = load_topology(request.topology, request.settings)
-    plan = build(topology, facts_of(request.place))
+    plan = build(load_topology(request.topology, request.settings), facts)
     if request.sabotage is None:
         return plan
     usable = {fault.name: fault for fault in sabotage.applicable(plan)}
@@ -87,7 +93,7 @@ def _result(
         title=plan.title,
         outcome=verdict.outcome,
         status=verdict.status,
-        place=request.place,
+        place=request.on.place,
         sabotage=request.sabotage,
         accelerator=Accelerators(
             labhost=place.accelerator, guest=guest.accelerator if guest else None

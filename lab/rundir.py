@@ -10,11 +10,12 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import stat
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -34,16 +35,66 @@ def open_rundir() -> Iterator[Path]:
     folders is safe to use, LeftBehindError when the folder cannot be removed.
     """
     base = _base()
+    with ExitStack() as stack:
+        with _signals_held(), _locked(base):
+            _sweep(base)
+            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+            owner = _lock(folder)
+            assert owner is not None
+            stack.enter_context(owner)
+            stack.callback(_remove, folder)
+        yield folder
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let Ctrl-C wait until what was made is known to whoever removes it."""
+    held = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def open_state(prefix: str) -> Iterator[Path]:
+    """Yield a new folder of mode 0700 for what must be found again after SIGKILL.
+
+    It stays at the end, unless it is empty: what is in it says what is still to be put back.
+    """
+    base = _base()
     with _locked(base):
-        _sweep(base)
-        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=base))
         owner = _lock(folder)
     assert owner is not None
     with owner:
         try:
             yield folder
         finally:
-            _remove(folder)
+            _forget(folder)
+
+
+@contextmanager
+def open_orphans(prefix: str) -> Iterator[tuple[Path, ...]]:
+    """Yield the folders of `open_state` whose runs are dead; they go as they do there."""
+    base = _base()
+    with ExitStack() as stack:
+        folders = []
+        with _locked(base):
+            for folder in sorted(base.glob(f"{prefix}*")):
+                if owner := _lock(folder):
+                    stack.enter_context(owner)
+                    folders.append(folder)
+        yield tuple(folders)
+        for folder in folders:
+            _forget(folder)
+
+
+def _forget(folder: Path) -> None:
+    """Remove a folder that has nothing but its lock."""
+    if [file.name for file in folder.iterdir()] == [_LOCK]:
+        _remove(folder)
 
 
 def _base() -> Path:

@@ -43,6 +43,13 @@ def build(
     return 0
 
 
+def build_images(screen: Screen) -> None:
+    """Build them where they are missing, as one stage."""
+    with _stage(screen, "images"):
+        for name in recipe.NAMES:
+            ensure(name, screen)
+
+
 @app.command(name="list")
 def list_(*, json: Json = False) -> int:
     """List the images in the cache; with --json also every package in them."""

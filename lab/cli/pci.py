@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_format
-import sys
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -13,7 +12,7 @@ from lab.cli.options import Json
 from lab.errors import CannotError
 from lab.labhost.accelerator import Choice
 from lab.pci import PciFunction, read_functions
-from lab.places import open_place
+from lab.places import WantedPlace, facts_of, open_place
 from lab.plan.data import Place
 from lab.record import Record
 from lab.report.pcitree import tree_lines
@@ -40,8 +39,9 @@ def pci(
 
 
 def _in_a_labhost(accel: Choice) -> tuple[PciFunction, ...]:
+    wanted = WantedPlace(accelerator=accel)
     with (
-        Screen(Console(file=sys.stderr)) as screen,
-        open_place(accel, Record(screen), screen) as place,
+        Screen(Console(stderr=True)) as screen,
+        open_place(wanted, facts_of(wanted), Record(screen), screen) as place,
     ):
         return place.pci()

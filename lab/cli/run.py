@@ -12,13 +12,18 @@ from rich.console import Console
 
 from lab.cli.options import Json, Set, Topology, flag, settings
 from lab.errors import LabError
+from lab.here.place import Ports
 from lab.labhost.accelerator import Choice
+from lab.places import WantedPlace
 from lab.plan.data import Place
 from lab.report.result import Result, failed_result
 from lab.report.screen import Screen
 from lab.report.terminal import show
 from lab.run import RunRequest
 from lab.run import run as run_request
+
+_UPLINK = "With --on here: a port of this machine as the port under test."
+_TESTER = "With --on here: the port at the other end of its cable."
 
 
 class _Watcher(Screen):
@@ -58,7 +63,11 @@ def run(  # noqa: PLR0913  one parameter per option
         Place.LABHOST
     ),
     set_: Set = (),
-    accel: Annotated[Choice, Parameter(help="What the lab host runs on.")] = Choice.AUTO,
+    accel: Annotated[
+        Choice, Parameter(help="What the lab host, or a guest on this machine, runs on.")
+    ] = Choice.AUTO,
+    uplink: Annotated[str, Parameter(help=_UPLINK)] = "",
+    tester: Annotated[str, Parameter(help=_TESTER)] = "",
     json: Json = False,
     keep: Annotated[bool, flag("Afterwards, a root shell in the lab host.")] = False,
     out: Annotated[Path | None, Parameter(help="Folder for the results.")] = None,
@@ -70,8 +79,7 @@ def run(  # noqa: PLR0913  one parameter per option
     request = RunRequest(
         topology=topology,
         settings=settings(set_),
-        place=on,
-        accelerator=accel,
+        on=WantedPlace(on, accel, Ports(uplink, tester)),
         sabotage=sabotage,
         out=out,
         keep=keep,

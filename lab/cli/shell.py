@@ -10,7 +10,7 @@ from rich.console import Console
 
 from lab.errors import UsageError
 from lab.labhost.accelerator import Choice
-from lab.places import open_place
+from lab.places import WantedPlace, facts_of, open_place
 from lab.record import Record
 from lab.report.screen import Screen
 
@@ -21,7 +21,11 @@ def shell(
     """A root shell in a fresh lab host; Ctrl-] ends it, and the lab host with it."""
     if not sys.stdin.isatty():
         raise UsageError("a shell needs a terminal", hint="use `lab run` for what runs by itself")
-    with Screen(Console(stderr=True)) as screen, open_place(accel, Record(screen), screen) as place:
+    wanted = WantedPlace(accelerator=accel)
+    with (
+        Screen(Console(stderr=True)) as screen,
+        open_place(wanted, facts_of(wanted), Record(screen), screen) as place,
+    ):
         screen.rest()
         print("a root shell in the lab host; Ctrl-] ends it", file=sys.stderr)
         place.shell()

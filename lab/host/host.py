@@ -6,7 +6,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,8 +194,11 @@ def _kind(message: Any) -> str:
 
 
 @contextmanager
-def open_host(place: Place) -> Iterator[Host]:
-    """Yield the host of the place. Raises CannotError where it cannot be had."""
+def open_host(place: Place, kept: Mapping[str, Path] | None = None) -> Iterator[Host]:
+    """Yield the host of the place; ``kept`` as for `open_namespaces`.
+
+    Raises CannotError where it cannot be had.
+    """
     with ExitStack() as stack:
-        namespaces = stack.enter_context(open_namespaces(place))
+        namespaces = stack.enter_context(open_namespaces(place, kept))
         yield Host(place, namespaces, stack)

@@ -2,7 +2,8 @@
 
 In the lab host both exist. On the user's own machine they are made here, without a name, so that
 nothing of the machine is touched and everything in them vanishes with the process, whichever way
-it ends (network_namespaces(7)).
+it ends (network_namespaces(7)). A veth that is in a namespace vanishes with it too: namespaces that
+hold ports of the machine are *kept* by a file that they are mounted on, as ``ip netns`` does it.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import ctypes
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from lab.errors import CannotError
 from lab.plan.data import HOST, WIRE, Place
 
 _CLONE_NEWNET = 0x40000000
 _CLONE_NEWNS = 0x00020000
+_MS_BIND = 0x1000
 _MS_REC_PRIVATE = 0x4000 | 0x40000
 _MNT_DETACH = 2
 _THREAD_NET = "/proc/thread-self/ns/net"
@@ -54,17 +57,20 @@ class Namespaces:
 
 
 @contextmanager
-def open_namespaces(place: Place) -> Iterator[Namespaces]:
+def open_namespaces(place: Place, kept: Mapping[str, Path] | None = None) -> Iterator[Namespaces]:
     """Yield the namespaces of the place.
 
-    On ``here`` the calling thread is in the new ``host`` namespace for the length of the block, and
-    keeps a mount namespace of its own whose ``/sys`` shows it. Raises CannotError.
+    On ``here`` the calling thread is in the ``host`` namespace for the length of the block, and
+    keeps a mount namespace of its own whose ``/sys`` shows it. Both are new there, or those that
+    the files ``kept`` hold (see `keep`). Raises CannotError.
     """
     with ExitStack() as stack:
         if place is Place.HERE:
-            stack.enter_context(_private())
+            stack.enter_context(_private(_open(stack, str(kept[HOST])) if kept else None))
         host = _open(stack, _THREAD_NET)
-        if place is Place.HERE:
+        if kept:
+            wire = _open(stack, str(kept[WIRE]))
+        elif place is Place.HERE:
             _unshare(_CLONE_NEWNET)
             wire = _open(stack, _THREAD_NET)
             _setns(host)
@@ -73,11 +79,33 @@ def open_namespaces(place: Place) -> Iterator[Namespaces]:
         yield Namespaces({HOST: host, WIRE: wire})
 
 
-@contextmanager
-def _private() -> Iterator[None]:
+def keep(file: Path) -> None:
+    """Make a network namespace that lives until `let_go` of ``file``. Raises CannotError."""
     home = os.open(_THREAD_NET, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _unshare(_CLONE_NEWNET | _CLONE_NEWNS)
+        file.touch(mode=0o600)
+        _unshare(_CLONE_NEWNET)
+        try:
+            _mount(_THREAD_NET, str(file), "none", _MS_BIND)
+        finally:
+            _setns(home)
+    finally:
+        os.close(home)
+
+
+def let_go(file: Path) -> None:
+    """Forget a namespace that was kept; it vanishes with what is in it once nobody uses it."""
+    _libc.umount2(str(file).encode(), _MNT_DETACH)
+    file.unlink(missing_ok=True)
+
+
+@contextmanager
+def _private(kept: int | None) -> Iterator[None]:
+    home = os.open(_THREAD_NET, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _unshare(_CLONE_NEWNS | (_CLONE_NEWNET if kept is None else 0))
+        if kept is not None:
+            _setns(kept)
         _mount("none", "/", "none", _MS_REC_PRIVATE)
         _mount("sysfs", "/sys", "sysfs", 0)
         try:

@@ -13,7 +13,7 @@ from typing import Any
 from pyroute2.netlink.exceptions import NetlinkError
 
 from lab.errors import CannotError, LabError, StartError
-from lab.host import links, pci, taps
+from lab.host import links, offload, pci, taps
 from lab.host.host import Host
 from lab.host.refusal import refuse_early
 from lab.host.undo import UndoStack, reason
@@ -69,13 +69,15 @@ class Operations:
         )
 
 
-def describe(operation: Operation) -> str:
+def describe(operation: Operation) -> str:  # noqa: C901  one case an operation
     """An operation in a few words, for error messages."""
     match operation:
         case data.AddMember():
             text = f"put {operation.device} into bridge {operation.bridge}"
         case data.LinkUp():
             text = f"set {operation.device} up"
+        case data.FillChecksums():
+            text = f"switch checksum offload of {operation.device} off"
         case data.AddAddress():
             text = f"add {operation.cidr} to {operation.device}"
         case data.AddVfs():
@@ -166,6 +168,7 @@ _HANDLERS: dict[str, _Handler] = {
     "member": links.add_member,
     "veth": links.add_veth,
     "vlan": links.add_vlan,
+    "checksums": offload.fill_checksums,
     "up": links.set_up,
     "address": links.add_address,
     "tap": taps.add_tap,

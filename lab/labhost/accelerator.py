@@ -26,7 +26,9 @@ from lab.labhost.process import Program, running
 PROBE_SECONDS = 10.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _KVM = Path("/dev/kvm")
+_FILE = "accelerator.json"
 _OK = "hoplab-probe: ok"
+_NOT_NESTED = "KVM works but offers no nested virtualisation (svm or vmx)"
 
 
 class Choice(StrEnum):
@@ -43,6 +45,11 @@ class Finding:
 
     usable: bool
     reason: str
+
+    @property
+    def boots(self) -> bool:
+        """Whether a guest booted, be it without nested virtualisation."""
+        return self.usable or self.reason == _NOT_NESTED
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,17 @@ def choose(choice: Choice, spec: ProbeSpec, cache: Path, rundir: Path) -> Decisi
     """
     if choice is Choice.TCG:
         return Decision(Accelerator.TCG, "TCG was asked for")
-    return decide(choice, _finding(spec, cache, rundir))
+    return decide(choice, find_out(spec, cache, rundir))
+
+
+def choose_for_guests(choice: Choice, spec: ProbeSpec, cache: Path, rundir: Path) -> Decision:
+    """As `choose`, for guests that run no guests of their own."""
+    if choice is Choice.TCG:
+        return Decision(Accelerator.TCG, "TCG was asked for")
+    finding = find_out(spec, cache, rundir)
+    if finding.boots:
+        return Decision(Accelerator.KVM, "KVM booted a kernel")
+    return decide(choice, finding)
 
 
 def decide(choice: Choice, finding: Finding) -> Decision:
@@ -106,26 +123,29 @@ def judge(console: str, otherwise: str) -> Finding:
         if _OK in line:
             flags = line.split(_OK, 1)[1].split()
             nested = "svm" in flags or "vmx" in flags
-            reason = "" if nested else "KVM works but offers no nested virtualisation (svm or vmx)"
-            return Finding(nested, reason)
+            return Finding(nested, "" if nested else _NOT_NESTED)
     return Finding(False, otherwise)
 
 
-def _finding(spec: ProbeSpec, cache: Path, rundir: Path) -> Finding:
+def find_out(spec: ProbeSpec, cache: Path, rundir: Path) -> Finding:
+    """What is known of KVM here; a guest is booted under it where nothing is."""
     try:
         os.close(os.open(_KVM, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
         return Finding(False, f"{_KVM} cannot be opened: {error.strerror}")
-    key = f"{_BOOT_ID.read_text().strip()} {spec.identity}"
-    return remembered(cache / "accelerator.json", key, lambda: probe(spec, rundir))
+    return remembered(cache / _FILE, _key(spec), lambda: probe(spec, rundir))
+
+
+def known(spec: ProbeSpec, cache: Path) -> Finding | None:
+    """What an earlier probe found, if nothing has changed since; boots nothing."""
+    return _kept(cache / _FILE, _key(spec))
 
 
 def remembered(file: Path, key: str, find_out: Callable[[], Finding]) -> Finding:
     """The finding kept in ``file`` under ``key``, or a fresh one, which replaces it there."""
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        kept = json.loads(file.read_text())
-        if kept["key"] == key:
-            return Finding(**kept["finding"])
+    kept = _kept(file, key)
+    if kept is not None:
+        return kept
     finding = find_out()
     # Only a short cut: where it cannot be written (disk full) the next run finds out again.
     with suppress(OSError):
@@ -134,6 +154,18 @@ def remembered(file: Path, key: str, find_out: Callable[[], Finding]) -> Finding
         temporary.write_text(json.dumps({"key": key, "finding": asdict(finding)}))
         temporary.replace(file)
     return finding
+
+
+def _key(spec: ProbeSpec) -> str:
+    return f"{_BOOT_ID.read_text().strip()} {spec.identity}"
+
+
+def _kept(file: Path, key: str) -> Finding | None:
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        kept = json.loads(file.read_text())
+        if kept["key"] == key:
+            return Finding(**kept["finding"])
+    return None
 
 
 def probe(spec: ProbeSpec, rundir: Path, seconds: float = PROBE_SECONDS) -> Finding:

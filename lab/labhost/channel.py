@@ -121,4 +121,4 @@ def _raise_error(what: str, end: Message) -> None:
     if end["status"] != 0:
         trace = end["error"].strip()
         last = trace.splitlines()[-1] if trace else "it said nothing"
-        raise StartError(f"{what} failed in the lab host: {last}", output=trace)
+        raise StartError(f"{what} failed inside: {last}", output=trace)

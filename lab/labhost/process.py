@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,9 @@ _KILL_SECONDS = 10.0
 class Program:
     """What is started, and where its words go.
 
-    ``console`` is the file of the guest's serial console, ``stderr`` that of the program itself.
+    ``console`` is the file of the guest's serial console, ``stderr`` that of the program itself,
+    ``what`` the word for what ends when the program does, ``orphaned`` the signal that it gets when
+    we are gone.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Program:
     environment: Mapping[str, str]
     console: Path
     stderr: Path
+    what: str = "QEMU"
+    orphaned: str = "KILL"
 
     def last_words(self) -> str:
         """The last lines of standard error, then those of the console."""
@@ -66,13 +70,19 @@ class Running:
         if returncode is None:
             message = f"{name}: {what}"
         else:
-            message = f"{name}: QEMU ended with {_describe(returncode)}: {what}"
+            message = f"{name}: {self.program.what} ended with {_describe(returncode)}: {what}"
         return StartError(
             message,
             argv=self.program.argv,
             returncode=returncode,
             output=self.program.last_words(),
         )
+
+    def stop(self, seconds: float) -> None:
+        """Ask it to end (SIGTERM) and wait for that, at most ``seconds``."""
+        self._popen.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._popen.wait(timeout=seconds)
 
     def _exit_status(self) -> int | None:
         """A closed socket is seen a moment before the process can be waited for."""
@@ -93,7 +103,7 @@ def running(program: Program, fds: Sequence[int]) -> Iterator[Running]:
     with program.stderr.open("wb") as stderr:
         try:
             popen = subprocess.Popen(
-                guarded(program.argv),
+                guarded(program.argv, program.orphaned),
                 stdin=subprocess.DEVNULL,
                 stdout=stderr,
                 stderr=stderr,
@@ -111,10 +121,10 @@ def running(program: Program, fds: Sequence[int]) -> Iterator[Running]:
         _kill(popen, program)
 
 
-def guarded(argv: Sequence[str]) -> tuple[str, ...]:
-    """The command line that runs ``argv`` and dies with the thread that starts it."""
+def guarded(argv: Sequence[str], signal_name: str = "KILL") -> tuple[str, ...]:
+    """The command line that runs ``argv`` and gets a signal when the thread that starts it ends."""
     guard = ("sh", "-c", _GUARD, "sh", str(os.getpid()))
-    return ("setpriv", "--pdeathsig=KILL", "--", *guard, *argv)
+    return ("setpriv", f"--pdeathsig={signal_name}", "--", *guard, *argv)
 
 
 def _kill(popen: subprocess.Popen[bytes], program: Program) -> None:

@@ -19,6 +19,8 @@ from lab.data import Data
 
 HOST = "host"
 WIRE = "wire"
+VETH = "veth"
+"""Driver of a port that is one end of a veth pair."""
 
 
 class Place(StrEnum):
@@ -182,6 +184,18 @@ class BindVfio(Data):
     where: str = HOST
 
 
+class FillChecksums(Data):
+    """Have a device's checksums filled in before a frame leaves it, and segments cut.
+
+    A NIC does so; a veth leaves both to whoever receives, so nothing at the far end could tell a
+    right checksum from a wrong one.
+    """
+
+    op: Literal["checksums"] = "checksums"
+    device: str
+    where: str = HOST
+
+
 class LinkUp(Data):
     """Set a device up (and its MTU where one is given); undone to what it was."""
 
@@ -219,6 +233,7 @@ Operation = Annotated[
     | AddVfs
     | SetVf
     | BindVfio
+    | FillChecksums
     | LinkUp
     | AddAddress
     | Exec,

@@ -23,10 +23,8 @@ from lab.plan.data import (
     LinkUp,
     Operation,
     Plan,
-    Port,
     SetVf,
 )
-from lab.plan.links import vf_address
 
 _ECHO_PORT = 7
 _FILTER = ("tc", "filter", "add")
@@ -166,36 +164,6 @@ def other_vf(*, bound: bool = True, mac: str | None = None) -> Callable[[Plan], 
         return _with_argv(_with(plan, operations), lambda word: word.replace(function.pci, twin))
 
     return spoil
-
-
-def shares_a_port(plan: Plan) -> bool:
-    """Whether two guests have VFs of one port and there is another port that can make some."""
-    ports = [each.vf.device for each in functions(plan) if each.vf]
-    return len(ports) == 2 and len(set(ports)) == 1 and _spare(plan) is not None
-
-
-def other_port(plan: Plan) -> Plan:
-    """The second guest's VF is one of another port, so that the cable is between the two."""
-    function, spare = functions(plan)[1], _spare(plan)
-    assert function.vf is not None
-    assert spare is not None
-    own = function.vf
-    idle = own.model_copy(update={"mac": "52:54:00:0b:ad:03"})
-    pci = vf_address(spare, 0)
-    added: tuple[Operation, ...] = (
-        LinkUp(device=spare.device),
-        AddVfs(device=spare.device, pci=spare.pci, count=1),
-        own.model_copy(update={"device": spare.device, "index": 0}),
-        BindVfio(pci=pci),
-    )
-    kept = (idle if operation == own else operation for operation in plan.operations)
-    return _with_argv(_with(plan, (*kept, *added)), lambda word: word.replace(function.pci, pci))
-
-
-def _spare(plan: Plan) -> Port | None:
-    used = {each.vf.device for each in functions(plan) if each.vf}
-    free = (port for port in plan.facts.ports if port.device not in used)
-    return next((port for port in free if port.driver == "igb"), None)
 
 
 def setting(**settings: object) -> Callable[[Plan], Plan]:

@@ -332,13 +332,6 @@ SABOTAGES = (
         giveaway.other_vf(mac="52:54:00:0b:ad:01"),
     ),
     Sabotage(
-        "other-port",
-        "the second guest's VF is one of another port, behind the cable",
-        "switched.",
-        giveaway.shares_a_port,
-        giveaway.other_port,
-    ),
-    Sabotage(
         "free-mac",
         "the VF is trusted, so its guest may change the MAC address",
         "vf.mac-fixed",

@@ -19,6 +19,7 @@ from lab.plan.data import (
     AddVlan,
     BindVfio,
     Exec,
+    FillChecksums,
     LinkUp,
     Operation,
     SetVf,
@@ -153,6 +154,12 @@ def _(operation: BindVfio) -> Step:
         f" && echo {pci} > /sys/bus/pci/drivers/vfio-pci/unbind"
         f" && echo {pci} > /sys/bus/pci/drivers_probe",
     )
+
+
+@step.register
+def _(operation: FillChecksums) -> Step:
+    command = f"{_inside(operation.where)}ethtool -K {shlex.quote(operation.device)} tx"
+    return Step((f"{command} off",), f"{command} on")
 
 
 @step.register

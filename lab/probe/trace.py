@@ -12,7 +12,7 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lab.errors import CannotError, LeftBehindError
@@ -21,6 +21,8 @@ TRACEFS = Path("/sys/kernel/tracing")
 _CALL = re.compile(r": sys_(\w+)\(")
 _WAKEUP = re.compile(r": sched_wakeup: comm=.* pid=(\d+) prio=")
 _OVERRUN = re.compile(r"^(?:overrun|dropped events): (\d+)$", re.MULTILINE)
+# Instances are named after their process, and its PID namespace: theirs is nobody else's.
+_PREFIX = "hoplab-"
 _HINT = "run as root on a kernel with CONFIG_FTRACE_SYSCALLS and tracefs"
 
 
@@ -62,7 +64,8 @@ class Tracing:
 @contextmanager
 def open_tracing() -> Iterator[Tracing]:
     """Yield a stopped instance, removed at the end. Raises CannotError, LeftBehindError."""
-    folder = _instances() / f"hoplab-{os.getpid()}"
+    sweep()
+    folder = _instances() / f"{_own_prefix()}{os.getpid()}"
     try:
         folder.mkdir()
     except OSError as error:
@@ -81,6 +84,24 @@ def open_tracing() -> Iterator[Tracing]:
             ) from error
 
 
+def sweep() -> tuple[Path, ...]:
+    """Remove the instances of processes that were killed; returns them. Raises CannotError."""
+    prefix = _own_prefix()
+    dead = [
+        folder
+        for folder in _instances().glob(f"{prefix}*")
+        if not Path("/proc", folder.name.removeprefix(prefix)).exists()
+    ]
+    for folder in dead:
+        with suppress(OSError):  # somebody else's sweep came first
+            folder.rmdir()
+    return tuple(dead)
+
+
+def _own_prefix() -> str:
+    return f"{_PREFIX}{Path('/proc/self/ns/pid').stat().st_ino}-"
+
+
 def _instances() -> Path:
     """The folder of the instances; tracefs is mounted where it is not.
 
@@ -89,7 +110,12 @@ def _instances() -> Path:
     instances = TRACEFS / "instances"
     if not instances.is_dir():
         argv = ["mount", "-t", "tracefs", "tracefs", str(TRACEFS)]
-        mounted = subprocess.run(argv, capture_output=True, text=True, check=False)
+        try:
+            mounted = subprocess.run(argv, capture_output=True, text=True, check=False)
+        except FileNotFoundError as error:
+            raise CannotError(
+                "the program mount is not installed", hint="apt-get install mount"
+            ) from error
         if mounted.returncode:
             raise CannotError(
                 f"there is no tracefs on {TRACEFS}: {mounted.stderr.strip()}", hint=_HINT

@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from lab.plan.data import Direction
+from lab.plan.data import Direction, Place
 from lab.report.drawing import Cell, cells, duration, lines
 from lab.report.result import Result, ResultPath
 from lab.report.verdict import Check, Outcome
@@ -128,10 +128,15 @@ def _facts(result: Result) -> Iterator[str]:
     if result.sabotage:
         yield f"sabotage {result.sabotage!r} was asked for, so a red check is what should be seen"
     versions = result.versions
-    on, qemu = (result.accelerator.labhost or "?").upper(), _upstream(versions.labhost_qemu)
-    yield f"lab host   Linux {versions.host_kernel} on QEMU {qemu}, {on}"
     guest = (result.accelerator.guest or "?").upper()
-    yield f"guest      Linux {versions.guest_kernel} on QEMU {versions.qemu}, {guest} inside it"
+    ran = f"guest      Linux {versions.guest_kernel} on QEMU {versions.qemu}, {guest}"
+    if result.place is Place.HERE:
+        yield f"this host  Linux {versions.host_kernel}, its own kernel"
+        yield ran
+    else:
+        on, qemu = (result.accelerator.labhost or "?").upper(), _upstream(versions.labhost_qemu)
+        yield f"lab host   Linux {versions.host_kernel} on QEMU {qemu}, {on}"
+        yield f"{ran} inside it"
     folders = sorted({str(Path(path).parent) for path in result.artifacts.values()})
     for folder in folders:
         names = [Path(path).name for path in result.artifacts.values()]

@@ -88,15 +88,6 @@ def test_passes(topology: str, parameters: str, driver: str, tmp_path: Path) -> 
         ("free-mac", "sriov", "guests=1", {"vf.mac-fixed"}),
         ("no-trust", "sriov", "guests=1 trust=on", {"vf.trust"}),
         ("no-spoofchk", "sriov", "guests=1", {"vf.spoofchk"}),
-        (
-            "other-port",
-            "sriov",
-            "",
-            {
-                *("two/carrier", "two/vf.mac"),
-                *(f"switched.{pair}.unicast" for pair in ("one.two", "two.one")),
-            },
-        ),
         ("native-vlan", "sriov", "guests=1 vlan=100", {"vf.untagged"}),
         ("other-vlan", "sriov", "guests=1 vlan=100", {"vf.vlan", "vf.tagged"}),
     ],

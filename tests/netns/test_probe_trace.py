@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from lab.errors import CannotError
 from lab.probe import trace
-from lab.probe.trace import open_tracing
+from lab.probe.trace import open_tracing, sweep
 
 pytestmark = pytest.mark.netns
 
@@ -30,9 +33,26 @@ def test_calls_on_one_descriptor_are_counted_exactly() -> None:
     os.close(reading)
     os.close(writing)
     assert (calls, wakeups) == ({"write": 7}, {})
-    assert not list((trace.TRACEFS / "instances").glob(f"hoplab-{os.getpid()}"))
+    assert not list((trace.TRACEFS / "instances").glob(f"hoplab-*-{os.getpid()}"))
 
 
 def test_an_event_that_does_not_exist_is_told() -> None:
     with pytest.raises(CannotError, match="does not trace nobody/knows"), open_tracing() as tracing:
         tracing.select("nobody/knows", "pid == 1")
+
+
+def test_the_instance_of_a_killed_process_is_swept() -> None:
+    code = (
+        "import os, signal\n"
+        "from lab.probe.trace import open_tracing\n"
+        "with open_tracing():\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment) as killed:
+        pass
+    left = [path for path in sweep() if path.name.endswith(f"-{killed.pid}")]
+    assert len(left) == 1
+    assert not left[0].exists()
+    with open_tracing():
+        assert sweep() == ()  # what lives is left alone

@@ -104,3 +104,17 @@ def test_damaged_finding_is_found_out_again(tmp_path: Path, content: str) -> Non
     file = tmp_path / "accelerator.json"
     file.write_text(content)
     assert remembered(file, "k", lambda: BAD) == BAD
+
+
+@pytest.mark.parametrize(
+    ("console", "usable", "boots"),
+    [
+        ("hoplab-probe: ok svm\n", True, True),
+        ("hoplab-probe: ok\n", False, True),
+        ("Kernel panic\n", False, False),
+    ],
+    ids=["nests", "does not nest", "does not boot"],
+)
+def test_guests_need_no_nested_virtualisation(console: str, usable: bool, boots: bool) -> None:
+    finding = judge(console, "it did not boot")
+    assert (finding.usable, finding.boots) == (usable, boots)

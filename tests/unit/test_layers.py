@@ -27,10 +27,11 @@ LAYERS = (
     ("guest",),
     ("probe",),
     ("execute", "inside"),
+    ("here",),
     ("report",),
     ("results", "record"),
     ("places",),
-    ("run",),
+    ("run", "batch", "doctor"),
     ("cli",),
     ("__main__",),
 )

@@ -26,7 +26,7 @@ APPLICABLE = {
         "other-groups",
     },
     "passthrough": {"mirror", "driver-lost", "emulated"},
-    "sriov": {"mirror", "vfs-left", "free-mac", "no-spoofchk", "other-port"},
+    "sriov": {"mirror", "vfs-left", "free-mac", "no-spoofchk"},
     "sriov,guests=1": {
         *("mirror", "vfs-left", "free-mac", "no-spoofchk"),
         *("other-vf", "vf-kept", "wrong-mac"),
