@@ -162,13 +162,16 @@ def _captures(plan: Plan, host: Host) -> Iterator[tuple[PacketCapture, PacketCap
     with ExitStack() as stack:
         captures = []
         for where in (WIRE, HOST):
-            bridges = [
+            promiscuous = [
                 operation.name
                 for operation in plan.operations
                 if isinstance(operation, AddBridge) and operation.where == where
             ]
+            if where == WIRE and functions_of(plan):
+                # Its own filter would drop what guests say to each other: it would see nothing.
+                promiscuous.append(plan.facts.tester)
             with host.inside(where):
-                captures.append(stack.enter_context(open_capture(where, bridges)))
+                captures.append(stack.enter_context(open_capture(where, promiscuous)))
         yield captures[0], captures[1]
 
 
