@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from lab.model.topology import Expect
 from lab.model.words import HopWord, PortName
 from lab.plan.data import HOST, WIRE, Carrier, Exits, Expectation, Hop, ProbePlan
+from lab.plan.links import function_plan
 from lab.plan.wiring import Seat, Wiring
 
 # From the smallest frame to the MTU of 1500; 61 has an odd payload, which checksums pad.
@@ -22,6 +25,7 @@ def probes(wiring: Wiring) -> tuple[ProbePlan, ...]:
             guest=seat.guest.name,
             nic=seat.id,
             peer=seat.peer,
+            device=seat.tester,
             sizes=SIZES,
             flows=FLOWS_PER_QUEUE * (_said(wiring, seat).queues or 0),
         )
@@ -38,7 +42,7 @@ def _expectation(wiring: Wiring, seat: Seat) -> Expectation:
     said = _said(wiring, seat)
     hops = None
     if said.hops is not None:
-        hops = tuple(_hop(wiring, seat, word) for word in said.hops)
+        hops = tuple(hop for word in said.hops for hop in _hops(wiring, seat, word))
     return Expectation(
         guest=seat.guest.name,
         nic=seat.id,
@@ -50,11 +54,19 @@ def _expectation(wiring: Wiring, seat: Seat) -> Expectation:
         packed=seat.nic.packed,
         rx_ring=seat.nic.rx_queue_size,
         absent=None if said.absent is None else tuple(kind.value for kind in said.absent),
+        function=function_plan(wiring, seat),
     )
 
 
 def _said(wiring: Wiring, seat: Seat) -> Expect:
     return wiring.topology.expect.get(seat.key, Expect())
+
+
+def _hops(wiring: Wiring, seat: Seat, word: str) -> Iterator[Hop]:
+    """One device a word; only the tester's end of a VLAN is two."""
+    if word == HopWord.WIRE and seat.tester:
+        yield Hop(name=seat.tester, where=WIRE, device=seat.tester)
+    yield _hop(wiring, seat, word)
 
 
 def _hop(wiring: Wiring, seat: Seat, word: str) -> Hop:
