@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from lab.data import Data
+from lab.pci import PciFunction
 from lab.plan.data import Direction, Place
 
 
@@ -176,9 +179,10 @@ class CarrierEvidence(Data):
 
     ``qemu_syscalls`` counts QEMU's data-path system calls by name: reads and writes on the file
     descriptors of its taps.
-    ``vhost_fds`` is how many ``/dev/vhost-net`` QEMU holds open, ``vfio_fds`` how many VFIO groups
-    or devices. ``vhost_in_qmp`` is QEMU's own word (x-query-virtio-status), ``None`` where the NIC
-    is not virtio. ``missing`` says what could not be observed, and why.
+    ``vhost_fds`` is how many ``/dev/vhost-net`` QEMU holds open, ``vfio_fds`` how many VFIO
+    devices; ``vfio_interrupts`` counts what came through VFIO by the PCI address that sent it.
+    ``vhost_in_qmp`` is QEMU's own word (x-query-virtio-status), ``None`` where the NIC is not
+    virtio. ``missing`` says what could not be observed, and why.
     """
 
     guest: str
@@ -190,6 +194,7 @@ class CarrierEvidence(Data):
     tap_fds: int
     vfio_fds: int
     vhost_in_qmp: bool | None
+    vfio_interrupts: dict[str, int] = Field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
 
@@ -308,6 +313,50 @@ class Clock(Data):
     error_ns: int
 
 
+class VfState(Data):
+    """A virtual function as its port's driver says it is (IFLA_VF_INFO, linux/if_link.h).
+
+    ``vlan`` is 0 where it has none. ``trust`` and ``spoofchk`` are ``None`` where not told.
+    """
+
+    device: str
+    index: int
+    mac: str
+    vlan: int
+    trust: bool | None
+    spoofchk: bool | None
+
+
+class MacAttempt(Data):
+    """A guest's try to give its VF another address: what its kernel said, and what it was after.
+
+    ``status`` is that of ip(8). ``guest_mac`` is the guest's address afterwards, ``port_mac`` what
+    the port's driver then said of the VF.
+    """
+
+    guest: str
+    nic: str
+    wanted: str
+    status: int
+    said: str
+    guest_mac: str
+    port_mac: str
+
+
+class Unseen(Data):
+    """How many packets of one NIC were seen outside the guest, and by which devices of the host.
+
+    ``wire`` counts packets, not sightings. ``control`` is whether the host's capture saw a packet
+    that was sent for it to see, in the same window.
+    """
+
+    guest: str
+    nic: str
+    wire: int
+    host: tuple[str, ...]
+    control: bool
+
+
 class Capture(Data):
     """One packet socket or tcpdump: what it saw and what it lost (PACKET_STATISTICS)."""
 
@@ -317,7 +366,11 @@ class Capture(Data):
 
 
 class Evidence(Data):
-    """Everything observed in one run, written to disk before anything is undone."""
+    """Everything observed in one run, written to disk before anything is undone.
+
+    ``functions`` are the host's PCI functions while the guests ran. ``strays`` are probes that the
+    tester sent outside the VLAN of a NIC that has one.
+    """
 
     place: Place
     qemu: str
@@ -332,6 +385,11 @@ class Evidence(Data):
     hotplugs: tuple[HotplugEvidence, ...] = ()
     clocks: tuple[Clock, ...] = ()
     captures: tuple[Capture, ...] = ()
+    functions: tuple[PciFunction, ...] = ()
+    vfs: tuple[VfState, ...] = ()
+    mac_attempts: tuple[MacAttempt, ...] = ()
+    unseen: tuple[Unseen, ...] = ()
+    strays: tuple[MarkedProbe, ...] = ()
     migration: MigrationEvidence | None = None
     asked: tuple[Asked, ...] = ()
     devices: tuple[Device, ...] = ()

@@ -10,6 +10,7 @@ from typing import Any
 
 from lab.events import Event
 from lab.execute import execute
+from lab.pci import read_functions
 from lab.plan.data import Plan
 
 _CLOCK_SECONDS = 1.0
@@ -28,6 +29,11 @@ def main(argument: dict[str, Any], emit_raw: Callable[[dict[str, Any], bytes], N
 
     with tempfile.TemporaryDirectory(prefix="lab-", dir="/run") as folder:
         execute(plan, emit, Path(folder))
+
+
+def pci(_argument: dict[str, Any], emit_raw: Callable[[dict[str, Any], bytes], None]) -> None:
+    """Tell the lab host's PCI functions (`lab.pci.PciFunction` as JSON data)."""
+    emit_raw({"functions": [each.model_dump(mode="json") for each in read_functions()]}, b"")
 
 
 def _set_clock(wall: float) -> None:

@@ -25,12 +25,14 @@ from lab.labhost.accelerator import Choice
 from lab.labhost.labhost import Labhost, open_labhost
 from lab.labhost.setup import Images
 from lab.model.topology import Topology
+from lab.pci import PciFunction, read_functions
 from lab.plan.data import Facts, Place, Plan
 from lab.plan.places import labhost_facts
 from lab.record import Listener, Record
 from lab.rundir import open_rundir
 
 _ENTRY = "lab.inside:main"
+_PCI_ENTRY = "lab.inside:pci"
 # The longest silence in a run under KVM, in seconds: a guest's boot, which has a deadline of its
 # own inside and reports more when that passes. The lab host scales it by its accelerator.
 _SILENCE_SECONDS = 20.0
@@ -50,6 +52,9 @@ class OpenPlace(Protocol):
 
     def carry(self, plan: Plan) -> Iterator[tuple[Event, bytes]]:
         """Carry out a plan; yields its events with their attachments."""
+
+    def pci(self) -> tuple[PciFunction, ...]:
+        """The place's PCI functions."""
 
     def shell(self) -> None:
         """Give the terminal to a root shell in the place."""
@@ -125,6 +130,9 @@ class HerePlace:
         for event, attachment in self._here.call(plan):
             yield _checked(event), attachment
 
+    def pci(self) -> tuple[PciFunction, ...]:
+        return read_functions()
+
     def shell(self) -> None:
         raise UsageError("nothing of a run on this machine is kept", hint="leave out --on here")
 
@@ -152,6 +160,14 @@ class LabhostPlace:
         argument = {"plan": plan.model_dump(mode="json"), "wall": time.time()}
         for event, attachment in self._labhost.call(_ENTRY, argument, _SILENCE_SECONDS):
             yield _checked(event), attachment
+
+    def pci(self) -> tuple[PciFunction, ...]:
+        answers = self._labhost.call(_PCI_ENTRY, {}, _SILENCE_SECONDS)
+        return tuple(
+            PciFunction.model_validate(function)
+            for answer, _ in answers
+            for function in answer["functions"]
+        )
 
     def shell(self) -> None:
         self._labhost.shell()

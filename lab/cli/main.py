@@ -43,6 +43,7 @@ app.command("lab.cli.look:topologies", name="topologies", help="List the topolog
 app.command("lab.cli.look:cmdline", name="cmdline", help="Print a topology as a shell script.")
 app.command("lab.cli.look:sabotages", name="sabotages", help="List the faults to build in.")
 app.command("lab.cli.look:schema", name="schema", help="Print a file format's JSON schema.")
+app.command("lab.cli.pci:pci", name="pci", help="PCI tree: IOMMU groups, drivers, VFs.")
 app.command("lab.cli.shell:shell", name="shell", help="A root shell in a fresh lab host.")
 app.command("lab.cli.down:down", name="down", help="Put back what killed runs left.")
 app.command("lab.cli.doctor:doctor", name="doctor", help="Say what this machine can do.")

@@ -15,12 +15,14 @@ from typing import Any
 from pyroute2 import IPRoute
 
 from lab.errors import StartError
+from lab.evidence import VfState
 from lab.host.namespace import Namespaces, open_namespaces
 from lab.plan.data import Place
 
 _IFF_UP = 1
 _RTMGRP_LINK = 1
 _SCOPE_LINK = 253
+_EXT_FILTER_VF = 1  # RTEXT_FILTER_VF, linux/rtnetlink.h
 _ARPHRD_ETHER = 1
 
 
@@ -91,6 +93,22 @@ class Host:
             addresses=self._addresses(where, index),
         )
 
+    def pci_devices(self, where: str) -> dict[str, str]:
+        """The network devices that are PCI functions, by name, with their addresses."""
+        return {
+            message.get_attr("IFLA_IFNAME"): message.get_attr("IFLA_PARENT_DEV_NAME")
+            for message in self.netlink(where).get_links()
+            if message.get_attr("IFLA_PARENT_DEV_BUS_NAME") == "pci"
+        }
+
+    def vfs(self, where: str, device: str) -> tuple[VfState, ...]:
+        """The virtual functions of a port, by its driver's word."""
+        index = self.index(where, device)
+        (message,) = self.netlink(where).link("get", index=index, ext_mask=_EXT_FILTER_VF)
+        found = message.get_attr("IFLA_VFINFO_LIST")
+        infos = found.get_attrs("IFLA_VF_INFO") if found else ()
+        return tuple(_vf_state(device, info) for info in infos)
+
     def kinds(self, where: str) -> dict[str, str]:
         """What each device of a namespace is: ``bridge``, ``tap``, ``macvtap``, another of the
         kernel's words for a software device, or empty for a real NIC."""
@@ -148,6 +166,23 @@ class Host:
             for message in messages
             if message["scope"] != _SCOPE_LINK
         )
+
+
+def _vf_state(device: str, info: Any) -> VfState:
+    def setting(name: str) -> bool | None:
+        found = info.get_attr(f"IFLA_VF_{name.upper()}")
+        # All bits set is how a driver says nothing (struct ifla_vf_trust).
+        return None if found is None or found[name] > 1 else bool(found[name])
+
+    mac = info.get_attr("IFLA_VF_MAC")
+    return VfState(
+        device=device,
+        index=mac["vf"],
+        mac=mac["mac"],
+        vlan=info.get_attr("IFLA_VF_VLAN")["vlan"],
+        trust=setting("trust"),
+        spoofchk=setting("spoofchk"),
+    )
 
 
 def _kind(message: Any) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from lab.host.host import Host, Link
 from lab.host.undo import UndoStack
-from lab.plan.data import AddAddress, AddBridge, AddMember, AddVeth, LinkUp
+from lab.plan.data import AddAddress, AddBridge, AddMember, AddVeth, AddVlan, LinkUp
 
 
 def add_bridge(host: Host, op: AddBridge, undos: UndoStack) -> None:
@@ -49,6 +49,15 @@ def add_veth(host: Host, op: AddVeth, undos: UndoStack) -> None:
         netlink.link("set", index=peer, net_ns_fd=host.namespace_fd(op.peer_where))
     quieten(host, op.where, op.name, undos)
     quieten(host, op.peer_where, op.peer, undos)
+
+
+def add_vlan(host: Host, op: AddVlan, undos: UndoStack) -> None:
+    """It has the MAC address of the device below it."""
+    netlink = host.netlink(op.where)
+    lower = host.index(op.where, op.device)
+    netlink.link("add", ifname=op.name, kind="vlan", link=lower, vlan_id=op.vlan)
+    undos.push(f"VLAN device {op.name}", lambda: delete(host, op.where, op.name))
+    quieten(host, op.where, op.name, undos)
 
 
 def set_up(host: Host, op: LinkUp, undos: UndoStack) -> None:

@@ -15,6 +15,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from lab.errors import CannotError, LabError, StartError
 from lab.host import links, offload, pci, taps
 from lab.host.host import Host
+from lab.host.refusal import refuse_early
 from lab.host.undo import UndoStack, reason
 from lab.plan import data
 from lab.plan.data import Operation
@@ -42,6 +43,7 @@ class Operations:
         until then is undone by `undo`.
         """
         operations = tuple(operations)
+        refuse_early(self._host, operations)
         # All of them first: what one operation makes, a later one may change.
         for thing in chain.from_iterable(map(_things, operations)):
             if thing not in self._before:
@@ -165,6 +167,7 @@ _HANDLERS: dict[str, _Handler] = {
     "bridge": links.add_bridge,
     "member": links.add_member,
     "veth": links.add_veth,
+    "vlan": links.add_vlan,
     "checksums": offload.fill_checksums,
     "up": links.set_up,
     "address": links.add_address,

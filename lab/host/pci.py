@@ -13,7 +13,10 @@ from pathlib import Path
 from lab.errors import CannotError, StartError
 from lab.host.host import Host, Link
 from lab.host.links import restore, set_up
+from lab.host.refusal import refuse_group
+from lab.host.reload import load_with_vfs, set_vf_count
 from lab.host.undo import UndoStack
+from lab.pci import find_function
 from lab.plan.data import HOST, AddVfs, BindVfio, LinkUp, SetVf
 
 _DEVICES = Path("/sys/bus/pci/devices")
@@ -32,31 +35,28 @@ class Function:
 
 def function(host: Host, pci: str) -> Function | None:
     """The state of the PCI function with that full address; None when there is none."""
-    folder = _DEVICES / pci
-    if not folder.exists():
+    found = find_function(pci)
+    if found is None:
         return None
-    vfs = folder / "sriov_numvfs"
     return Function(
-        driver=_driver(pci),
-        vfs=int(vfs.read_text()) if vfs.exists() else 0,
-        links=tuple((name, host.link(HOST, name)) for name in _netdevs(pci)),
+        driver=found.driver,
+        vfs=found.vfs,
+        links=tuple((name, host.link(HOST, name)) for name in found.netdevs),
     )
 
 
 def add_vfs(host: Host, op: AddVfs, undos: UndoStack) -> None:
     """The port has to be up: its VFs see a port that is down as one still in reset."""
-    if op.create != "sysfs":
-        raise CannotError(
-            f"{op.device}: VFs by the driver's {op.create} are not supported",
-            hint="use create: sysfs",
-        )
-    set_up(host, LinkUp(device=op.device, where=op.where), undos)
     file = _DEVICES / op.pci / "sriov_numvfs"
     if not file.exists():
         raise CannotError(f"{op.device} ({op.pci}) has no virtual functions (SR-IOV)")
+    if op.create == "max_vfs":
+        load_with_vfs(host, op, undos)
+        return
+    set_up(host, LinkUp(device=op.device, where=op.where), undos)
     before = int(file.read_text())
-    undos.push(f"{before} VFs on {op.device}", lambda: _set_vfs(file, before))
-    _set_vfs(file, op.count)
+    undos.push(f"{before} VFs on {op.device}", lambda: set_vf_count(op.pci, before))
+    set_vf_count(op.pci, op.count)
 
 
 def set_vf(host: Host, op: SetVf, undos: UndoStack) -> None:
@@ -75,12 +75,7 @@ def set_vf(host: Host, op: SetVf, undos: UndoStack) -> None:
 
 def bind_vfio(host: Host, op: BindVfio, undos: UndoStack) -> None:
     """``driver_override`` makes vfio-pci take this function and no other of the same model."""
-    folder = _DEVICES / op.pci
-    if not (folder / "iommu_group").exists():
-        raise CannotError(
-            f"{op.pci} has no IOMMU group, so it cannot be passed through",
-            hint="boot with intel_iommu=on or amd_iommu=on, and enable VT-d or AMD-Vi in the BIOS",
-        )
+    refuse_group(op.pci)  # a VF has a group only since it was made
     if not (_DRIVERS / "vfio-pci").exists():
         raise CannotError("the kernel has no driver vfio-pci", hint="modprobe vfio-pci")
     before = function(host, op.pci)
@@ -92,26 +87,14 @@ def bind_vfio(host: Host, op: BindVfio, undos: UndoStack) -> None:
 def _give_back(host: Host, pci: str, before: Function) -> None:
     """The driver makes its devices anew: down, and with the first names that are free."""
     _rebind(pci, "", before.driver)
-    for now, (name, link) in zip(_netdevs(pci), before.links, strict=True):
+    found = find_function(pci)
+    names = found.netdevs if found else ()
+    if len(names) != len(before.links):
+        raise StartError(f"{pci} has {', '.join(names) or 'no network device'}")
+    for now, (name, link) in zip(names, before.links, strict=True):
         if now != name:
             host.netlink(HOST).link("set", index=host.index(HOST, now), ifname=name)
         restore(host, HOST, name, link)
-
-
-def _netdevs(pci: str) -> tuple[str, ...]:
-    return tuple(sorted(path.name for path in (_DEVICES / pci).glob("net/*")))
-
-
-def _set_vfs(file: Path, count: int) -> None:
-    if int(file.read_text()) != 0:
-        file.write_text("0")
-    if count:
-        file.write_text(str(count))
-
-
-def _driver(pci: str) -> str:
-    link = _DEVICES / pci / "driver"
-    return link.resolve().name if link.exists() else ""
 
 
 def _rebind(pci: str, override: str, expected: str) -> None:
@@ -124,3 +107,8 @@ def _rebind(pci: str, override: str, expected: str) -> None:
         _PROBE.write_text(pci)
     if _driver(pci) != expected:
         raise StartError(f"{pci} is with driver {_driver(pci) or 'none'}, not {expected or 'none'}")
+
+
+def _driver(pci: str) -> str:
+    found = find_function(pci)
+    return found.driver if found else ""

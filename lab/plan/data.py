@@ -140,8 +140,22 @@ class AddVeth(Data):
     peer_where: str = HOST
 
 
+class AddVlan(Data):
+    """A device for one VLAN on top of ``device``: what is sent there leaves tagged (802.1Q)."""
+
+    op: Literal["vlan"] = "vlan"
+    name: str
+    device: str
+    vlan: int
+    where: str = HOST
+
+
 class AddVfs(Data):
-    """SR-IOV virtual functions of a port: by ``sriov_numvfs``, or by the driver's ``max_vfs``."""
+    """SR-IOV virtual functions of a port: by ``sriov_numvfs``, or by the driver's ``max_vfs``.
+
+    ``max_vfs`` is a parameter of the module: all ports of the driver go away for a moment.
+    ``persist`` sets it by a line in ``/etc/modprobe.d`` instead of on modprobe's command line.
+    """
 
     op: Literal["vfs"] = "vfs"
     device: str
@@ -166,10 +180,14 @@ class SetVf(Data):
 
 
 class BindVfio(Data):
-    """Take a PCI function from its driver and give it to vfio-pci; undone to the driver before."""
+    """Take a PCI function from its driver and give it to vfio-pci; undone to the driver before.
+
+    ``memory`` is that of the guest in MiB: all of it is locked, for the device may write anywhere.
+    """
 
     op: Literal["vfio"] = "vfio"
     pci: str
+    memory: int = 0
     where: str = HOST
 
 
@@ -218,6 +236,7 @@ Operation = Annotated[
     | AddTap
     | AddMacvtap
     | AddVeth
+    | AddVlan
     | AddVfs
     | SetVf
     | BindVfio
@@ -337,6 +356,13 @@ class Hop(Data):
     device: str
 
 
+class FunctionPlan(Data):
+    """The PCI function that a guest's NIC is; ``vf`` is what its port is to say of a VF."""
+
+    pci: str
+    vf: SetVf | None = None
+
+
 class Segment(Data):
     """One side's way for the standby: its tap, the bridge, and the bridge's port to the wire."""
 
@@ -378,6 +404,7 @@ class Expectation(Data):
     exits: Exits | None = None
     packed: bool | None = None
     rx_ring: int | None = None
+    function: FunctionPlan | None = None
     bystanders: tuple[Hop, ...] = ()
     migration: MigrationExpectation | None = None
     absent: tuple[str, ...] | None = None
@@ -389,12 +416,14 @@ class ProbePlan(Data):
     ``sizes`` are lengths of whole Ethernet frames in bytes without the FCS (60 is the smallest that
     a NIC sends). ``tcp_bytes`` go each way on one TCP connection. ``window`` is the number of round
     trips over which the carrier is counted. ``flows`` is how many UDP flows go each way to see over
-    which queues they spread; 0 for none.
+    which queues they spread; 0 for none. ``device`` is the tester's device that has ``peer``; where
+    it is empty, the tester's own end of the cable.
     """
 
     guest: str
     nic: str
     peer: str
+    device: str = ""
     sizes: tuple[int, ...]
     tcp_bytes: int = 65536
     window: int = 100

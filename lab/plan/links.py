@@ -17,7 +17,9 @@ from lab.plan.data import (
     AddMember,
     AddTap,
     AddVfs,
+    AddVlan,
     BindVfio,
+    FunctionPlan,
     LinkUp,
     Operation,
     Port,
@@ -36,6 +38,7 @@ def operations(wiring: Wiring) -> tuple[Operation, ...]:
         *_functions(wiring),
         *_whole_ports(wiring),
         *_ups(wiring),
+        *_vlans(wiring),
         *_addresses(wiring),
     )
 
@@ -68,10 +71,21 @@ def _relay(wiring: Wiring) -> Iterator[Operation]:
         yield AddMember(device=wiring.facts.tester, bridge=RELAY, hairpin=True, where=WIRE)
 
 
+def _vlans(wiring: Wiring) -> Iterator[Operation]:
+    """The tester's end of each VLAN."""
+    tester = wiring.facts.tester
+    vlans = {seat.vlan: seat.tester for seat in wiring.seats}
+    for vlan, device in vlans.items():
+        if vlan is not None:
+            yield AddVlan(name=device, device=tester, vlan=vlan, where=WIRE)
+            yield LinkUp(device=device, where=WIRE)
+
+
 def _addresses(wiring: Wiring) -> Iterator[Operation]:
-    """One for each network that a NIC is in."""
-    for peer in dict.fromkeys(seat.peer for seat in wiring.lanes):
-        yield AddAddress(device=wiring.tester, cidr=f"{peer}/{PREFIX}", where=WIRE)
+    """The tester's, one for each network that a NIC is in."""
+    pairs = ((seat.peer, seat.tester or wiring.tester) for seat in wiring.lanes)
+    for peer, device in dict.fromkeys(pairs):
+        yield AddAddress(device=device, cidr=f"{peer}/{PREFIX}", where=WIRE)
 
 
 def _bridges(wiring: Wiring) -> Iterator[Operation]:
@@ -124,15 +138,29 @@ def _functions(wiring: Wiring) -> Iterator[Operation]:
 def _function(wiring: Wiring, seat: Seat, vf: Vf) -> Iterator[Operation]:
     """The MAC is set before any driver of the VF loads; later ones would not take it."""
     port = wiring.port(vf.port)
-    yield SetVf(
-        device=port.device,
+    yield vf_settings(wiring, seat, vf)
+    yield BindVfio(pci=vf_address(port, vf.index), memory=seat.guest.memory)
+
+
+def vf_settings(wiring: Wiring, seat: Seat, vf: Vf) -> SetVf:
+    """What the port is told about a VF."""
+    return SetVf(
+        device=wiring.port(vf.port).device,
         index=vf.index,
         mac=seat.mac,
         vlan=vf.vlan,
         trust=vf.trust,
         spoofchk=vf.spoofchk,
     )
-    yield BindVfio(pci=vf_address(port, vf.index))
+
+
+def function_plan(wiring: Wiring, seat: Seat) -> FunctionPlan | None:
+    """The PCI function that a NIC is; None where QEMU plays it."""
+    vf, whole = seat.nic.vf, seat.nic.passthrough
+    if vf is not None:
+        address = vf_address(wiring.port(vf.port), vf.index)
+        return FunctionPlan(pci=address, vf=vf_settings(wiring, seat, vf))
+    return None if whole is None else FunctionPlan(pci=wiring.port(whole).pci)
 
 
 def _whole_ports(wiring: Wiring) -> Iterator[Operation]:
@@ -144,7 +172,7 @@ def _whole_ports(wiring: Wiring) -> Iterator[Operation]:
                     f"port {port.name} ({port.device}) is no PCI device to pass through",
                     hint="run this topology in a lab host (--on labhost)",
                 )
-            yield BindVfio(pci=port.pci)
+            yield BindVfio(pci=port.pci, memory=seat.guest.memory)
 
 
 def _ups(wiring: Wiring) -> Iterator[Operation]:

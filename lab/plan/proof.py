@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from lab.model.topology import Expect
 from lab.model.words import HopWord, PortName
 from lab.plan import migration
 from lab.plan.data import HOST, WIRE, Carrier, Exits, Expectation, Hop, ProbePlan
+from lab.plan.links import function_plan
 from lab.plan.wiring import Seat, Wiring
 
 # From the smallest frame to the MTU of 1500; 61 has an odd payload, which checksums pad.
@@ -23,6 +26,7 @@ def probes(wiring: Wiring) -> tuple[ProbePlan, ...]:
             guest=seat.guest.name,
             nic=seat.id,
             peer=seat.peer,
+            device=seat.tester,
             sizes=SIZES,
             flows=FLOWS_PER_QUEUE * (_said(wiring, seat).queues or 0),
         )
@@ -39,7 +43,8 @@ def _expectation(wiring: Wiring, seat: Seat) -> Expectation:
     said = _said(wiring, seat)
     hops = None
     if said.hops is not None:
-        hops = tuple(_hop(wiring, wiring.final(seat), word) for word in said.hops)
+        final = wiring.final(seat)
+        hops = tuple(hop for word in said.hops for hop in _hops(wiring, final, word))
     return Expectation(
         guest=seat.guest.name,
         nic=seat.id,
@@ -51,6 +56,7 @@ def _expectation(wiring: Wiring, seat: Seat) -> Expectation:
         packed=seat.nic.packed,
         rx_ring=seat.nic.rx_queue_size,
         absent=None if said.absent is None else tuple(kind.value for kind in said.absent),
+        function=function_plan(wiring, seat),
         bystanders=_bystanders(wiring, seat, hops or ()),
         migration=migration.expected(wiring, seat, said),
     )
@@ -72,6 +78,13 @@ def _bystanders(wiring: Wiring, seat: Seat, hops: tuple[Hop, ...]) -> tuple[Hop,
 
 def _said(wiring: Wiring, seat: Seat) -> Expect:
     return wiring.topology.expect.get(seat.key, Expect())
+
+
+def _hops(wiring: Wiring, seat: Seat, word: str) -> Iterator[Hop]:
+    """One device a word; only the tester's end of a VLAN is two."""
+    if word == HopWord.WIRE and seat.tester:
+        yield Hop(name=seat.tester, where=WIRE, device=seat.tester)
+    yield _hop(wiring, seat, word)
 
 
 def _hop(wiring: Wiring, seat: Seat, word: str) -> Hop:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from lab.plan import failover, isolation
+from lab.plan import failover, giveaway, isolation
 from lab.plan.data import (
     AddBridge,
     AddMember,
@@ -30,6 +30,7 @@ HOP_PORT = 9477
 """UDP destination port of the marked hop probes, and of nothing else."""
 ECHO_PORT = 7
 """UDP destination port of the echo exchanges (RFC 862)."""
+LEFT_BEHIND = "left-behind"
 
 
 @dataclass(frozen=True)
@@ -453,6 +454,90 @@ SABOTAGES = (
         "meet.",
         isolation.asks_for_groups,
         isolation.groups,
+    ),
+    Sabotage(
+        "mirror",
+        "the host gets a copy of the echo requests that the wire sends",
+        "pci.unseen",
+        lambda plan: bool(giveaway.functions(plan)),
+        giveaway.mirror,
+    ),
+    Sabotage(
+        "driver-lost",
+        "the port loses its driver again after it was given back",
+        LEFT_BEHIND,
+        lambda plan: giveaway.whole(plan) is not None,
+        giveaway.driver_lost,
+    ),
+    Sabotage(
+        "vfs-left",
+        "a VF is made again after all were removed",
+        LEFT_BEHIND,
+        giveaway.claimed("mac"),
+        giveaway.vfs_left,
+    ),
+    Sabotage(
+        "emulated",
+        "the guest gets QEMU's own NIC of the same model, on a bridge with the port",
+        "pci.given",
+        lambda plan: giveaway.whole(plan) is not None,
+        giveaway.emulated,
+    ),
+    Sabotage(
+        "other-vf",
+        "another VF carries the packets than the one that should",
+        "carrier",
+        giveaway.has_spare_vf,
+        giveaway.other_vf(),
+    ),
+    Sabotage(
+        "vf-kept",
+        "the same, and the VF that should carry them is left without a driver",
+        "pci.given",
+        giveaway.has_spare_vf,
+        giveaway.other_vf(bound=False),
+    ),
+    Sabotage(
+        "wrong-mac",
+        "the same, and the VF that should carry them has another MAC address",
+        "vf.mac",
+        giveaway.has_spare_vf,
+        giveaway.other_vf(mac="52:54:00:0b:ad:01"),
+    ),
+    Sabotage(
+        "free-mac",
+        "the VF is trusted, so its guest may change the MAC address",
+        "vf.mac-fixed",
+        giveaway.can_be_trusted,
+        giveaway.setting(trust=True),
+    ),
+    Sabotage(
+        "no-trust",
+        "the VF is not trusted although it should be",
+        "vf.trust",
+        giveaway.claimed("trust", True),
+        giveaway.setting(trust=False),
+    ),
+    Sabotage(
+        "no-spoofchk",
+        "the port does not check what the VF sends for forged addresses",
+        "vf.spoofchk",
+        giveaway.claimed("spoofchk", True),
+        giveaway.setting(spoofchk=False),
+    ),
+    Sabotage(
+        "native-vlan",
+        "the far end puts frames without a tag into the VF's VLAN",
+        "vf.untagged",
+        giveaway.claimed("vlan"),
+        giveaway.native_vlan,
+    ),
+    Sabotage(
+        "other-vlan",
+        "VF and tester are in another VLAN than the one that was asked for",
+        "vf.tagged",
+        giveaway.claimed("vlan"),
+        giveaway.other_vlan,
     ),
 )
 _BY_NAME = {sabotage.name: sabotage for sabotage in SABOTAGES}

@@ -8,6 +8,7 @@ from functools import singledispatch
 
 from lab.plan.data import (
     HOST,
+    WIRE,
     AddAddress,
     AddBridge,
     AddMacvtap,
@@ -15,6 +16,7 @@ from lab.plan.data import (
     AddTap,
     AddVeth,
     AddVfs,
+    AddVlan,
     BindVfio,
     Exec,
     FillChecksums,
@@ -88,21 +90,42 @@ def _(operation: AddVeth) -> Step:
 
 
 @step.register
+def _(operation: AddVlan) -> Step:
+    ip, name = _ip(operation.where), shlex.quote(operation.name)
+    kind = f"type vlan id {operation.vlan}"
+    return Step(
+        (f"{ip} link add link {shlex.quote(operation.device)} name {name} {kind}",),
+        f"{ip} link del dev {name}",
+    )
+
+
+@step.register
 def _(operation: AddVfs) -> Step:
     sysfs = _sysfs(operation.pci)
     if operation.create == "sysfs":
         number = f"{sysfs}/sriov_numvfs"
         return Step((f"echo {operation.count} > {number}",), f"echo 0 > {number}")
+    # All ports of the driver vanish and come back in this namespace; only one is to have VFs.
+    setting = f"max_vfs={operation.count}"
+    conf = '"/etc/modprobe.d/hoplab-$driver.conf"'
     lines = [
         f'driver=$(basename "$(readlink {sysfs}/driver)")',
-        f'modprobe -r "$driver" && modprobe "$driver" max_vfs={operation.count}',
+        f"away=$(ip netns exec {WIRE} ls /sys/class/net)",
+        "reload() {",
+        '    modprobe -r "$driver" && modprobe "$driver" "$@"',
+        '    for file in /sys/bus/pci/drivers/"$driver"/*/sriov_numvfs; do',
+        f'        [ "$file" -ef {sysfs}/sriov_numvfs ] || echo 0 > "$file"',
+        "    done",
+        "    for device in $away; do",
+        f"        [ -e /sys/class/net/$device/device ] && ip link set dev $device netns {WIRE} up",
+        "    done",
+        "    true",
+        "}",
     ]
-    undo = 'modprobe -r "$driver" && modprobe "$driver"'
     if operation.persist:
-        conf = '"/etc/modprobe.d/hoplab-$driver.conf"'
-        lines.append(f'echo "options $driver max_vfs={operation.count}" > {conf}')
-        undo = f"rm {conf} && {undo}"
-    return Step(tuple(lines), undo)
+        lines += [f'echo "options $driver {setting}" > {conf}', "reload"]
+        return Step(tuple(lines), f"rm {conf} && reload")
+    return Step((*lines, f"reload {setting}"), "reload")
 
 
 @step.register

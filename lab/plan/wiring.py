@@ -21,6 +21,7 @@ RELAY = "relay"
 """The bridge at the far end that sends frames back where they came from."""
 _TESTER = 1
 _FIRST_GUEST = 11
+_NICS = 8  # of one guest, at most
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Seat:
     ``standby`` is QEMU's id of the NIC that stands by for this one, empty for all but a primary.
 
     ``address`` is the guest's and ``peer`` the tester's, in a network of their own for each NIC of
-    a guest: in one network the guest would answer through whichever NIC it likes.
+    a guest: in one network the guest would answer through whichever NIC it likes. The
+    tester has it on its device for the NIC's ``vlan`` where that is not None.
     """
 
     guest: Guest
@@ -42,6 +44,12 @@ class Seat:
     address: str
     peer: str
     standby: str = ""
+    vlan: int | None = None
+
+    @property
+    def tester(self) -> str:
+        """The tester's device in the NIC's VLAN; empty where the NIC has none."""
+        return "" if self.vlan is None else f"vlan{self.vlan}"
 
     @property
     def key(self) -> str:
@@ -80,6 +88,7 @@ class Wiring:
         seats: list[Seat] = []
         for guest, nic, index in self._nics():
             kind = "tap" if nic.bridge else "macvtap" if nic.macvtap else ""
+            network = self._network(nic, index)
             seat = Seat(
                 guest=guest,
                 nic=nic,
@@ -88,8 +97,9 @@ class Wiring:
                 device=f"{kind}{counts[kind]}" if kind else "",
                 mac=macs[len(seats)],
                 standby=_standby_id(guest, nic),
-                address=_address(index, _FIRST_GUEST + len(seats)),
-                peer=_address(index, _TESTER),
+                address=_address(network, _FIRST_GUEST + len(seats)),
+                peer=_address(network, _TESTER),
+                vlan=nic.vf.vlan if nic.vf else None,
             )
             counts[kind] += 1
             seats.append(seat)
@@ -140,6 +150,14 @@ class Wiring:
             f"topology {self.topology.topology} needs port {name}, which this place does not have",
             hint=f"ports here: {there}; a lab host has all of them (--on labhost)",
         )
+
+    def _network(self, nic: Nic, index: int) -> int:
+        """One for each NIC of a guest, and others for each VLAN."""
+        vlan = nic.vf.vlan if nic.vf else None
+        if vlan is None:
+            return index
+        found = {other.vf.vlan for _, other, _ in self._nics() if other.vf and other.vf.vlan}
+        return _NICS * (1 + sorted(found).index(vlan)) + index
 
     def _nics(self) -> Iterator[tuple[Guest, Nic, int]]:
         for guest in self.topology.guests:

@@ -4,13 +4,16 @@ Two things are counted. QEMU's reads and writes on the very file descriptors of 
 there are none, without it there is at least one a packet. This is exact without an idle window to
 subtract, which counting every system call needs: an idle QEMU reads event and signal descriptors
 all the time, but a tap only when a packet is there. And the wake-ups of QEMU's vhost threads; vhost
-has no tracepoints of its own.
+has no tracepoints of its own. And the interrupts of devices that QEMU has by VFIO, which the host's
+kernel takes and hands on to the guest.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 import socket
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -26,6 +29,9 @@ from lab.qmp import RefusedError
 _TAP = re.compile(r"/dev/(net/tun|tap\d+)\b|.*/macvtap\d+\.node$")
 # One for each device, by group (the group's own file is not counted) or by character device.
 _VFIO = re.compile(r"anon_inode:\[vfio-device\]|/dev/vfio/devices/")
+# vfio-msix[0](0000:01:10.0), vfio-msi[0](...), vfio-intx(...): drivers/vfio/pci/vfio_pci_intrs.c.
+_VFIO_INTERRUPT = re.compile(r"vfio-\w+(?:\[\d+\])?\(([0-9a-f:.]+)\)")
+_INTERRUPTS = Path("/proc/interrupts")
 _VHOST = re.compile(r"/dev/vhost-net\b")
 # All that can move packets on a tap's file descriptor; QEMU uses read and writev (net/tap.c).
 _SYSCALLS = ("read", "readv", "write", "writev")
@@ -49,12 +55,15 @@ def observe_carrier(probe: ProbePlan, guest: Guest, sock: socket.socket) -> Carr
     calls: Mapping[str, int] = {}
     wakeups: Mapping[int, int] = {}
     done = 0
+    interrupts: Counter[str] = Counter()
     try:
         with open_tracing() as tracing:
             _select(tracing, guest.pid, [fd for fd, link in links if _TAP.match(link)], threads)
+            before = vfio_interrupts(_INTERRUPTS.read_text())
             tracing.start()
             done = round_trips(sock, probe.window)
             tracing.stop()
+            interrupts = vfio_interrupts(_INTERRUPTS.read_text()) - before
             calls, wakeups = tracing.counts()
     except CannotError as error:
         missing.append(error.message)
@@ -71,6 +80,7 @@ def observe_carrier(probe: ProbePlan, guest: Guest, sock: socket.socket) -> Carr
         vhost_fds=_count(links, _VHOST),
         tap_fds=_count(links, _TAP),
         vfio_fds=_count(links, _VFIO),
+        vfio_interrupts=dict(interrupts),
         vhost_in_qmp=_vhost_in_qmp(guest.qmp, probe.nic, missing),
         missing=tuple(missing),
     )
@@ -100,6 +110,16 @@ def round_trips(sock: socket.socket, number: int) -> int:
         except TimeoutError:
             return done
     return number
+
+
+def vfio_interrupts(table: str) -> Counter[str]:
+    """Interrupts that VFIO handed on so far, by PCI address, from proc_interrupts(5)."""
+    counts: Counter[str] = Counter()
+    for line in table.splitlines():
+        if found := _VFIO_INTERRUPT.search(line):
+            numbers = itertools.takewhile(str.isdigit, line.split()[1:])
+            counts[found[1]] += sum(map(int, numbers))
+    return counts
 
 
 def _select(tracing: Tracing, pid: int, taps: Iterable[int], vhosts: Iterable[int]) -> None:

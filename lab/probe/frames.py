@@ -38,7 +38,7 @@ class Ends:
 
 def build(ends: Ends, packet: Packet) -> bytes:
     """A packet from the tester to the guest, every checksum filled in."""
-    port = PROBE_PORT if packet.kind == "hop" else ECHO_PORT
+    port = PROBE_PORT if packet.kind in {"hop", "stray"} else ECHO_PORT
     layer = (
         ICMP(id=packet.number, seq=1)
         if packet.kind == "icmp"

@@ -55,10 +55,14 @@ class Guest(Protocol):
 
 @dataclass(frozen=True)
 class Lane:
-    """One NIC of a guest and what is sent to it and from it."""
+    """One NIC of a guest and what is sent to it and from it.
+
+    ``stray`` is a packet that the tester sends outside the NIC's VLAN, where it has one.
+    """
 
     probe: ProbePlan
     guest: Guest
     nic: NicEvidence
     ends: Ends
     packets: tuple[Packet, ...]
+    stray: Packet | None = None

@@ -41,11 +41,12 @@ _FILL = "".join(f"{number:04d}" for number in range(10_000)).encode()
 class Packet:
     """One packet of ours; ``size`` is the frame's length in bytes without the FCS.
 
-    Kind ``hop`` is the UDP packet without an answer whose way through the devices is looked at.
+    Kind ``hop`` is the UDP packet without an answer whose way through the devices is looked at, and
+    ``stray`` is one like it that is sent where it should not get through.
     """
 
     number: int
-    kind: Literal["hop", "icmp", "udp"]
+    kind: Literal["hop", "icmp", "udp", "stray"]
     direction: Direction
     size: int
 
@@ -89,6 +90,11 @@ def packets(probe: ProbePlan, numbers: Iterator[int]) -> tuple[Packet, ...]:
     )
 
 
+def stray(numbers: Iterator[int]) -> Packet:
+    """A packet towards a guest that must not arrive."""
+    return Packet(next(numbers), "stray", Direction.IN, _HOP_SIZE)
+
+
 def numbering() -> Iterator[int]:
-    """Numbers for the packets of one run."""
+    """Numbers for the packets of one run; 0 is the control's (`lab.probe.functions`)."""
     return count(1)

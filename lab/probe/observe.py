@@ -23,17 +23,19 @@ from lab.evidence import (
     MarkedProbe,
     QueuesEvidence,
     RingEvidence,
+    VfState,
 )
 from lab.plan.data import HOST, WIRE, AddBridge, Expectation, Plan, ProbePlan
 from lab.probe import inside, questions
 from lab.probe.capture import Frame, PacketCapture, open_capture
 from lab.probe.carrier import observe_carrier, open_icmp
 from lab.probe.exits import observe_exits
-from lab.probe.frames import Ends
+from lab.probe.frames import Ends, build
+from lab.probe.functions import functions_of, observe_functions, send_control, unseen
 from lab.probe.hops import clock, in_order, marked_probe, on_host_clock
 from lab.probe.inside import Answers
 from lab.probe.lane import Guest, Lane
-from lab.probe.mark import numbering, packets
+from lab.probe.mark import numbering, packets, stray
 from lab.probe.pcapng import pcapng
 from lab.probe.queues import observe_queues
 from lab.probe.reach import exchanges, send_in, stream_in
@@ -47,6 +49,7 @@ class Host(Protocol):
     """What the probes need of the host (`lab.host.host.Host` is one)."""
 
     def inside(self, where: str) -> AbstractContextManager[None]: ...
+    def vfs(self, where: str, device: str) -> tuple[VfState, ...]: ...
     def kinds(self, where: str) -> Mapping[str, str]: ...
 
 
@@ -78,10 +81,12 @@ def observe(
     The captures are written to ``folder`` as one pcapng file and emitted. Raises StartError where a
     guest cannot do its part.
     """
-    with _sender(plan, host) as sender:
-        lanes = _lanes(plan, guests, sender.getsockname()[4].hex(":"))
+    with _senders(plan, host) as senders:
+        lanes = _lanes(plan, guests, senders[""].getsockname()[4].hex(":"))
         with _captures(plan, host) as (wire, path):
-            sent = [_send(host, wire, sender, lane) for lane in lanes]
+            if functions_of(plan):
+                send_control(host)
+            sent = [_send(host, wire, senders, lane) for lane in lanes]
             heard = questions.put(plan, host, guests, wire)
             devices = host.kinds(HOST)
             captures = (
@@ -89,8 +94,9 @@ def observe(
                 *(each.capture for each in sent),
                 *(each.capture for each in heard),
             )
-        queues = tuple(_queues(host, sender, lanes))
+        queues = tuple(_queues(host, senders, lanes))
     carriers = tuple(_carrier(host, lane) for lane in lanes)
+    functions = observe_functions(plan, host, lanes)
     views = [
         _view(each, in_order(wire.frames, _on_path(plan, each.lane, path.frames))) for each in sent
     ]
@@ -110,6 +116,11 @@ def observe(
         rings=tuple(_rings(plan, lanes)),
         clocks=tuple(view.clock for view in views if view.clock),
         captures=captures,
+        functions=functions.seen,
+        vfs=functions.vfs,
+        mac_attempts=functions.mac_attempts,
+        unseen=tuple(unseen(lane.probe, lane.packets, frames) for lane in lanes),
+        strays=tuple(marked_probe(lane.probe, lane.stray, frames) for lane in lanes if lane.stray),
         asked=questions.asked(plan, frames),
         devices=tuple(Device(name=name, kind=kind) for name, kind in devices.items()),
         missing=tuple(_no_clock(view) for view in views if view.clock is None),
@@ -117,13 +128,19 @@ def observe(
 
 
 @contextmanager
-def _sender(plan: Plan, host: Host) -> Iterator[socket.socket]:
-    """A packet socket on the tester's device that receives nothing (protocol 0)."""
-    with host.inside(WIRE):
-        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-    with sock:
-        sock.bind((plan.facts.tester, 0))
-        yield sock
+def _senders(plan: Plan, host: Host) -> Iterator[Mapping[str, socket.socket]]:
+    """Packet sockets on the tester's devices that receive nothing (protocol 0), by device.
+
+    The empty name is the tester's end of the cable, as in `ProbePlan.device`.
+    """
+    with ExitStack() as stack:
+        senders: dict[str, socket.socket] = {}
+        for device in dict.fromkeys(("", *(probe.device for probe in plan.probes))):
+            with host.inside(WIRE):
+                sock = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
+            sock.bind((device or plan.facts.tester, 0))
+            senders[device] = sock
+        yield senders
 
 
 def _lanes(plan: Plan, guests: Mapping[str, Guest], tester_mac: str) -> tuple[Lane, ...]:
@@ -135,6 +152,7 @@ def _lanes(plan: Plan, guests: Mapping[str, Guest], tester_mac: str) -> tuple[La
             nic=guests[probe.guest].nics[probe.nic],
             ends=_ends(tester_mac, guests[probe.guest], probe),
             packets=packets(probe, numbers),
+            stray=stray(numbers) if probe.device else None,
         )
         for probe in plan.probes
     )
@@ -156,21 +174,28 @@ def _captures(plan: Plan, host: Host) -> Iterator[tuple[PacketCapture, PacketCap
     with ExitStack() as stack:
         captures = []
         for where in (WIRE, HOST):
-            bridges = [
+            promiscuous = [
                 operation.name
                 for operation in plan.operations
                 if isinstance(operation, AddBridge) and operation.where == where
             ]
+            if where == WIRE and functions_of(plan):
+                # Its own filter would drop what guests say to each other: it would see nothing.
+                promiscuous.append(plan.facts.tester)
             with host.inside(where):
-                captures.append(stack.enter_context(open_capture(where, bridges)))
+                captures.append(stack.enter_context(open_capture(where, promiscuous)))
         yield captures[0], captures[1]
 
 
-def _send(host: Host, wire: PacketCapture, sender: socket.socket, lane: Lane) -> Sent:
+def _send(
+    host: Host, wire: PacketCapture, senders: Mapping[str, socket.socket], lane: Lane
+) -> Sent:
     """All traffic of one lane: towards the guest, then from it."""
     with host.inside(WIRE), servers(lane.ends.tester):
         inside.listen(lane)
-        patience = send_in(sender, wire, lane)
+        if lane.stray:
+            senders[""].send(build(lane.ends, lane.stray))
+        patience = send_in(senders[lane.probe.device], wire, lane)
         stream = stream_in(lane, patience)
         answers = inside.send(lane, patience)
         frames, capture = inside.stop(lane)
@@ -205,11 +230,13 @@ def _exits(plan: Plan, host: Host, lanes: tuple[Lane, ...]) -> Iterator[ExitsEvi
                 yield observe_exits(lane.probe, lane.guest, sock)
 
 
-def _queues(host: Host, sender: socket.socket, lanes: tuple[Lane, ...]) -> Iterator[QueuesEvidence]:
+def _queues(
+    host: Host, senders: Mapping[str, socket.socket], lanes: tuple[Lane, ...]
+) -> Iterator[QueuesEvidence]:
     for lane in lanes:
         if lane.probe.flows:
             with host.inside(WIRE), servers(lane.ends.tester):
-                yield observe_queues(lane, sender)
+                yield observe_queues(lane, senders[lane.probe.device])
 
 
 def _rings(plan: Plan, lanes: tuple[Lane, ...]) -> Iterator[RingEvidence]:
@@ -256,7 +283,7 @@ def _names(lanes: tuple[Lane, ...]) -> dict[int, str]:
     return {
         packet.number: f"{lane.probe.guest} {lane.probe.nic} {packet.name}"
         for lane in lanes
-        for packet in lane.packets
+        for packet in (*lane.packets, *((lane.stray,) if lane.stray else ()))
     }
 
 

@@ -47,11 +47,12 @@ _NONCE_LENGTH = 14
 
 @dataclass(frozen=True)
 class Watch:
-    """A guest's NIC that takes part, and how the tester calls it."""
+    """A guest's NIC that takes part, how the tester calls it and through which device."""
 
     guest: Guest
     nic: NicEvidence
     ends: Ends
+    device: str
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def put(
                 inside.send_frames(watch.guest, watch.nic, frames)
             for frame in frames if source.device else ():
                 outlets[source.where, source.device].send(frame)
-        _settle(outlets[WIRE, plan.facts.tester], wire, watches.values())
+        _settle(outlets, wire, watches.values())
         return tuple(_heard(watch) for watch in watches.values())
 
 
@@ -164,6 +165,7 @@ def _outlets(plan: Plan, host: Host) -> Iterator[dict[tuple[str, str], socket.so
     """A packet socket for each device of host and wire that takes part, and for the tester's."""
     ends = [end for question in plan.questions for end in (question.source, question.target)]
     wanted = {(end.where, end.device) for end in ends if end.device}
+    wanted |= {(WIRE, probe.device or plan.facts.tester) for probe in plan.probes}
     with ExitStack() as stack:
         outlets = {}
         for where, device in sorted(wanted | {(WIRE, plan.facts.tester)}):
@@ -178,12 +180,18 @@ def _outlets(plan: Plan, host: Host) -> Iterator[dict[tuple[str, str], socket.so
 def _watches(
     plan: Plan, guests: Mapping[str, Guest], tester_mac: str
 ) -> dict[tuple[str, str], Watch]:
-    peers = {(probe.guest, probe.nic): IPv4Address(probe.peer) for probe in plan.probes}
+    probes = {(probe.guest, probe.nic): probe for probe in plan.probes}
     return {
         (end.where, end.nic): Watch(
             guest=guests[end.where],
             nic=guests[end.where].nics[end.nic],
-            ends=Ends(tester_mac, peers[end.where, end.nic], end.mac, IPv4Address(end.address)),
+            ends=Ends(
+                tester_mac,
+                IPv4Address(probes[end.where, end.nic].peer),
+                end.mac,
+                IPv4Address(end.address),
+            ),
+            device=probes[end.where, end.nic].device or plan.facts.tester,
         )
         for question in plan.questions
         for end in (question.source, question.target)
@@ -203,7 +211,9 @@ def _frames(plan: Plan, outlets: Mapping[tuple[str, str], socket.socket]) -> dic
     return frames
 
 
-def _settle(sender: socket.socket, wire: PacketCapture, watches: Iterable[Watch]) -> None:
+def _settle(
+    outlets: Mapping[tuple[str, str], socket.socket], wire: PacketCapture, watches: Iterable[Watch]
+) -> None:
     """Return when no frame can still be on its way, without a guess how long that takes.
 
     Every guest answers the tester twice. The first answer leaves a guest behind all that it sent
@@ -212,9 +222,9 @@ def _settle(sender: socket.socket, wire: PacketCapture, watches: Iterable[Watch]
     captures takes longer.
     """
     patience = PATIENCE
-    for ends in [watch.ends for watch in watches] * 2:
-        sender.send(who_has(ends))
-        answer = wire.wait(partial(_answers, ends), time.monotonic() + patience)
+    for watch in [*watches] * 2:
+        outlets[WIRE, watch.device].send(who_has(watch.ends))
+        answer = wire.wait(partial(_answers, watch.ends), time.monotonic() + patience)
         if answer is None:
             patience = IMPATIENCE
 

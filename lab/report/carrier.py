@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from lab.evidence import CarrierEvidence
-from lab.plan.data import Carrier
+from lab.plan.data import Carrier, Place
 from lab.report.case import EVIDENCE_FILE, Case, Finding, check
 from lab.report.verdict import Check
 
@@ -19,7 +19,7 @@ IDLE = 0.1
 _SAYS = {
     Carrier.QEMU: "QEMU itself moves every packet",
     Carrier.VHOST: "vhost-net moves them, QEMU none",
-    Carrier.VFIO: "the hardware moves them, QEMU none",
+    Carrier.VFIO: "the hardware moves them by VFIO, QEMU none",
 }
 
 
@@ -37,6 +37,11 @@ def syscalls_per_round_trip(seen: CarrierEvidence) -> float:
 def wakeups_per_round_trip(seen: CarrierEvidence) -> float:
     """Wake-ups of all vhost threads per round trip."""
     return sum(thread.wakeups for thread in seen.vhost_threads) / seen.round_trips
+
+
+def interrupts_per_round_trip(seen: CarrierEvidence) -> float:
+    """Interrupts that came through VFIO per round trip, of all devices."""
+    return sum(seen.vfio_interrupts.values()) / seen.round_trips
 
 
 def carried_by(seen: CarrierEvidence) -> Carrier | None:
@@ -58,16 +63,27 @@ def carrier_words(seen: CarrierEvidence) -> str:
         Carrier.VFIO: "the hardware itself moved the packets, through VFIO",
         None: "nobody that was watched moved the packets",
     }[carried_by(seen)]
-    return (
-        f"{subject}: {calls:.1f} data-path system calls of QEMU and {wakeups:.1f} wake-ups of "
-        f"vhost per round trip, over {seen.round_trips} round trips."
-    )
+    counts = [f"{calls:.1f} data-path system calls of QEMU", f"{wakeups:.1f} wake-ups of vhost"]
+    if seen.vfio_fds:
+        counts.append(f"{interrupts_per_round_trip(seen):.1f} VFIO interrupts")
+    listed = f"{', '.join(counts[:-1])} and {counts[-1]}"
+    return f"{subject}: {listed} per round trip, over {seen.round_trips} round trips."
 
 
 def _carried(case: Case, carrier: Carrier) -> Finding:
     seen = case.carrier()
     wrong = list(_contradictions(seen, carrier, alone=case.alone))
+    function = case.expectation.function
+    if carrier is Carrier.VFIO and function is not None:
+        wrong += _interrupts_absent(seen, function.pci, case.plan.facts.place)
     return Finding(good=not wrong, observed="; ".join(wrong) if wrong else _signs(seen))
+
+
+def _interrupts_absent(seen: CarrierEvidence, pci: str, place: Place) -> Iterator[str]:
+    """Real hardware may post interrupts to the guest past the host, which then counts none."""
+    share = seen.vfio_interrupts.get(pci, 0) / seen.round_trips
+    if share < BUSY and place is Place.LABHOST:
+        yield f"{share:.1f} VFIO interrupts of {pci} per round trip"
 
 
 def _contradictions(seen: CarrierEvidence, carrier: Carrier, *, alone: bool) -> Iterator[str]:
@@ -118,6 +134,8 @@ def _signs(seen: CarrierEvidence) -> str:
         signs.append(f"{name} woken {wakeups_per_round_trip(seen):.1f} times")
     if seen.vhost_in_qmp:
         signs.append("QMP: vhost is on")
+    if seen.vfio_interrupts:
+        signs.append(f"{interrupts_per_round_trip(seen):.1f} VFIO interrupts")
     held = ((seen.vhost_fds, "vhost-net"), (seen.tap_fds, "tap"), (seen.vfio_fds, "vfio"))
     signs.append("open: " + ", ".join(f"{count} {name}" for count, name in held if count))
     return "; ".join(signs)

@@ -16,6 +16,7 @@ from lab.report.absent import absent_check
 from lab.report.carrier import carrier_check
 from lab.report.case import CAPTURE_FILE, EVIDENCE_FILE, Case, Finding, MissingError, check
 from lab.report.exits import exits_check
+from lab.report.functions import function_checks
 from lab.report.hops import hop_checks
 from lab.report.hotplug import hotplug_checks
 from lab.report.migration import meaningful, migration_checks
@@ -23,6 +24,7 @@ from lab.report.questions import question_checks
 from lab.report.queues import queue_checks
 from lab.report.reach import reach_checks
 from lab.report.rings import ring_checks
+from lab.report.switching import switching_checks
 from lab.report.verdict import LEFT_BEHIND, Check, Verdict
 
 
@@ -36,7 +38,7 @@ def judge(plan: Plan, evidence: Evidence, left: tuple[str, ...] | None) -> Verdi
         for expectation in plan.expectations
         for made in _nic_checks(Case(plan, evidence, expectation, _prefix(plan, expectation)))
     ]
-    asked = question_checks(plan, evidence)
+    asked = (*question_checks(plan, evidence), *switching_checks(plan, evidence))
     return Verdict(checks=(*checks, *asked, *_run_checks(plan, evidence, left)))
 
 
@@ -72,6 +74,7 @@ def _path_checks(case: Case) -> Iterator[Check]:
         yield exits_check(case, expectation.exits)
     yield from ring_checks(case)
     yield from hotplug_checks(case)
+    yield from function_checks(case)
 
 
 def _run_checks(plan: Plan, evidence: Evidence, left: tuple[str, ...] | None) -> Iterator[Check]:

@@ -13,6 +13,7 @@ from lab.plan.data import Carrier, Direction, Place, Plan
 from lab.report.carrier import (
     carried_by,
     carrier_words,
+    interrupts_per_round_trip,
     syscalls_per_round_trip,
     wakeups_per_round_trip,
 )
@@ -127,6 +128,7 @@ def costs_in(evidence: Evidence) -> dict[str, dict[str, float]]:
             "round_trips": float(seen.round_trips),
             "qemu_syscalls": round(syscalls_per_round_trip(seen), 3),
             "vhost_wakeups": round(wakeups_per_round_trip(seen), 3),
+            "vfio_interrupts": round(interrupts_per_round_trip(seen), 3),
             **_exits(evidence, guest, nic),
         }
         for (guest, nic), seen in _carriers(evidence).items()

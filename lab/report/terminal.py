@@ -116,6 +116,10 @@ def _summary(result: Result) -> str:
     seconds = f"in {result.timings['total']:.1f} s" if "total" in result.timings else ""
     if red:
         return f"{len(red)} of {len(result.checks)} checks red ({', '.join(red)}) {seconds}"
+    skipped = [check.name for check in result.checks if check.outcome is Outcome.SKIP]
+    if skipped:
+        done = len(result.checks) - len(skipped)
+        return f"{done} checks, {len(skipped)} skipped ({', '.join(skipped)}) {seconds}"
     return f"all {len(result.checks)} checks {seconds}"
 
 

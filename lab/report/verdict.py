@@ -66,8 +66,14 @@ class Verdict(Data):
 
     @property
     def outcome(self) -> Outcome:
-        """That of the worst check; without a single check there is no evidence of anything."""
-        return max((check.outcome for check in self.checks), default=Outcome.ERROR)
+        """That of the worst check; without a single check there is no evidence of anything.
+
+        Checks that were skipped do not count beside one that passed.
+        """
+        outcomes = {check.outcome for check in self.checks}
+        if Outcome.PASS in outcomes:
+            outcomes.discard(Outcome.SKIP)
+        return max(outcomes, default=Outcome.ERROR)
 
     @property
     def red(self) -> tuple[Check, ...]:

@@ -22,7 +22,7 @@ import pytest
 from scapy.utils import RawPcapNgReader
 
 from lab.errors import StartError
-from lab.evidence import Device, Evidence, Exchange, GuestEvidence, NicEvidence
+from lab.evidence import Device, Evidence, Exchange, GuestEvidence, NicEvidence, VfState
 from lab.host.namespace import Namespaces
 from lab.plan.data import (
     HOST,
@@ -63,6 +63,9 @@ class Net:
 
     def kinds(self, where: str) -> Mapping[str, str]:
         return {"br0": "bridge"}
+
+    def vfs(self, where: str, device: str) -> tuple[VfState, ...]:
+        return ()
 
     def run(self, where: str, *argv: str) -> subprocess.CompletedProcess[bytes]:
         with self.inside(where):

@@ -95,7 +95,7 @@ def test_here_is_refused_with_the_reason() -> None:
 
 def test_every_mistake_of_a_file_is_told_with_its_place(tmp_path: Path) -> None:
     good = (Path(__file__).parents[2] / "topologies/vhost.yaml").read_text()
-    bad = good.replace("memory: 128", "memory: 1").replace("driver:", "drivr:")
+    bad = good.replace("memory: 192", "memory: 1").replace("driver:", "drivr:")
     bad = bad.replace("- bridge: br0", "- bridge: br9")
     (tmp_path / "bad.yaml").write_text(bad)
     done = lab("run", "./bad.yaml", "--json", cwd=tmp_path)

@@ -39,8 +39,6 @@ APPLICABLE = {
         "host-leak",
         "other-groups",
     },
-    "passthrough": set[str](),
-    "sriov": set[str](),
     "failover": {
         "no-vf-there",
         "other-mac",
@@ -51,6 +49,16 @@ APPLICABLE = {
         "vf-hidden",
         "other-end",
     },
+    "passthrough": {"mirror", "driver-lost", "emulated"},
+    "sriov": {"mirror", "vfs-left", "free-mac", "no-spoofchk"},
+    "sriov,guests=1": {
+        *("mirror", "vfs-left", "free-mac", "no-spoofchk"),
+        *("other-vf", "vf-kept", "wrong-mac"),
+    },
+    "sriov,guests=1,trust=on,vlan=100": {
+        *("mirror", "vfs-left", "no-trust", "no-spoofchk"),
+        *("other-vf", "vf-kept", "wrong-mac", "other-vlan", "native-vlan"),
+    },
 }
 PAIRS = [(name, by_name(each)) for name, fitting in APPLICABLE.items() for each in sorted(fitting)]
 IDS = [f"{name}.{sabotage.name}" for name, sabotage in PAIRS]
@@ -58,19 +66,19 @@ IDS = [f"{name}.{sabotage.name}" for name, sabotage in PAIRS]
 
 @pytest.mark.parametrize("name", APPLICABLE)
 def test_applicable(name: str) -> None:
-    assert {sabotage.name for sabotage in applicable(plan_of(name))} == APPLICABLE[name]
+    assert {sabotage.name for sabotage in applicable(_plan(name))} == APPLICABLE[name]
 
 
 @pytest.mark.parametrize(("name", "sabotage"), PAIRS, ids=IDS)
 def test_spoiled_plan(name: str, sabotage: Sabotage) -> None:
-    plan = plan_of(name)
+    plan = _plan(name)
     text = _diff(plan, sabotage.spoil(plan))
     compare(GOLDEN / "sabotage" / f"{name}.{sabotage.name}.diff", text)
 
 
 @pytest.mark.parametrize(("name", "sabotage"), PAIRS, ids=IDS)
 def test_only_what_is_done_is_spoiled(name: str, sabotage: Sabotage) -> None:
-    plan = plan_of(name)
+    plan = _plan(name)
     spoiled = sabotage.spoil(plan)
     assert spoiled != plan
     assert spoiled.expectations == plan.expectations
@@ -82,6 +90,12 @@ def test_only_what_is_done_is_spoiled(name: str, sabotage: Sabotage) -> None:
 def test_each_names_its_check_and_says_one_sentence() -> None:
     assert len({sabotage.name for sabotage in SABOTAGES}) == len(SABOTAGES)
     assert all(sabotage.check and sabotage.sentence for sabotage in SABOTAGES)
+
+
+def _plan(case: str) -> Plan:
+    """The plan of a case, as `case_name` writes it."""
+    name, *settings = case.split(",")
+    return plan_of(name, dict(each.split("=") for each in settings))
 
 
 def _diff(plan: Plan, spoiled: Plan) -> str:

@@ -81,7 +81,7 @@ qemu-system-x86_64 \
     -accel kvm \
     -cpu host \
     -smp 1 \
-    -m 128M \
+    -m 192M \
     -display none \
     -no-reboot \
     -kernel /usr/share/hoplab/guest/vmlinux \
@@ -108,7 +108,7 @@ qemu-system-x86_64 \
     -accel kvm \
     -cpu host \
     -smp 1 \
-    -m 128M \
+    -m 192M \
     -display none \
     -no-reboot \
     -kernel /usr/share/hoplab/guest/vmlinux \

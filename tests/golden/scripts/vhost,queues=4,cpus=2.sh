@@ -53,7 +53,7 @@ qemu-system-x86_64 \
     -accel kvm \
     -cpu host \
     -smp 2 \
-    -m 128M \
+    -m 192M \
     -display none \
     -no-reboot \
     -kernel /usr/share/hoplab/guest/vmlinux \

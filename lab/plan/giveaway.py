@@ -1,0 +1,231 @@
+"""Faults of PCI functions that are given to guests, for `lab.plan.sabotage`.
+
+What is done is spoiled, never what is expected: `FunctionPlan` in the expectations stays.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from lab.plan.data import (
+    WIRE,
+    AddBridge,
+    AddMember,
+    AddTap,
+    AddVeth,
+    AddVfs,
+    AddVlan,
+    BindVfio,
+    Exec,
+    FunctionPlan,
+    GuestPlan,
+    LinkUp,
+    Operation,
+    Plan,
+    SetVf,
+)
+
+_ECHO_PORT = 7
+_FILTER = ("tc", "filter", "add")
+_STEP = 2  # between the routing IDs of an 82576's VFs
+_FUNCTION = re.compile(r"(?<=:)([0-9a-f]{2})\.([0-7])$")
+
+
+def functions(plan: Plan) -> tuple[FunctionPlan, ...]:
+    """All that are given to guests."""
+    return tuple(each.function for each in plan.expectations if each.function)
+
+
+def whole(plan: Plan) -> FunctionPlan | None:
+    """The first port that is given away whole."""
+    return next((each for each in functions(plan) if each.vf is None), None)
+
+
+def claimed(name: str, *values: object) -> Callable[[Plan], bool]:
+    """Whether a VF is claimed to have a setting, as one of ``values`` (none: as anything)."""
+
+    def look(plan: Plan) -> bool:
+        found = (getattr(each.vf, name) for each in functions(plan) if each.vf)
+        return any(value is not None and (not values or value in values) for value in found)
+
+    return look
+
+
+def can_be_trusted(plan: Plan) -> bool:
+    """Whether VFs are not to be trusted, without a word about it that would be checked itself."""
+    return any(each.vf and each.vf.trust is None for each in functions(plan))
+
+
+def has_spare_vf(plan: Plan) -> bool:
+    """Whether the port can make one VF more, and one guest has one."""
+    made = [operation for operation in plan.operations if isinstance(operation, AddVfs)]
+    return len(functions(plan)) == 1 and any(operation.count < 7 for operation in made)
+
+
+def mirror(plan: Plan) -> Plan:
+    """tc(8) hands a copy of every echo request to the host, past the guest's NIC.
+
+    The hop probes are none, so no other check sees a stranger.
+    """
+    tester = plan.facts.tester
+    qdisc = ("dev", tester, "clsact")
+    match = ("protocol", "ip", "flower", "ip_proto", "udp", "dst_port", str(_ECHO_PORT))
+    copy = ("action", "mirred", "egress", "mirror", "dev", "copy-wire")
+    added: tuple[Operation, ...] = (
+        AddVeth(name="copy-host", peer="copy-wire", peer_where=WIRE),
+        LinkUp(device="copy-host"),
+        LinkUp(device="copy-wire", where=WIRE),
+        Exec(
+            argv=("tc", "qdisc", "add", *qdisc),
+            undo=("tc", "qdisc", "del", *qdisc),
+            where=WIRE,
+        ),
+        Exec(argv=(*_FILTER, "dev", tester, "egress", *match, *copy), where=WIRE),
+    )
+    return _with(plan, (*plan.operations, *added))
+
+
+def native_vlan(plan: Plan) -> Plan:
+    """As an access port does: what leaves the tester without a tag gets that of the VF's VLAN."""
+    vlan = next(each.vlan for each in plan.operations if isinstance(each, AddVlan))
+    tester = plan.facts.tester
+    qdisc = ("dev", tester, "clsact")
+    tag = ("action", "vlan", "push", "id", str(vlan))
+    added: tuple[Operation, ...] = (
+        Exec(argv=("tc", "qdisc", "add", *qdisc), undo=("tc", "qdisc", "del", *qdisc), where=WIRE),
+        Exec(
+            argv=(*_FILTER, "dev", tester, "egress", "protocol", "ip", "flower", *tag), where=WIRE
+        ),
+    )
+    return _with(plan, (*plan.operations, *added))
+
+
+def driver_lost(plan: Plan) -> Plan:
+    """Its undo runs after that of everything else: the port has just got its driver back."""
+    function = whole(plan)
+    assert function is not None
+    line = f"echo {function.pci} > /sys/bus/pci/devices/{function.pci}/driver/unbind"
+    return _first(plan, Exec(argv=("true",), undo=("sh", "-c", line)))
+
+
+def vfs_left(plan: Plan) -> Plan:
+    """The same, with VFs that nobody asked for."""
+    made = next(each for each in plan.operations if isinstance(each, AddVfs))
+    line = f"echo 1 > /sys/bus/pci/devices/{made.pci}/sriov_numvfs"
+    return _first(plan, Exec(argv=("true",), undo=("sh", "-c", line)))
+
+
+def emulated(plan: Plan) -> Plan:
+    """The guest gets QEMU's NIC of the same model on a bridge, and the host keeps the port.
+
+    The port gets another address: the guest has its own, which a bridge would take for the host's.
+    """
+    function = whole(plan)
+    assert function is not None
+    port = next(each for each in plan.facts.ports if each.pci == function.pci)
+    rename = ("ip", "link", "set", "dev", port.device, "address")
+    path: tuple[Operation, ...] = (
+        Exec(argv=(*rename, "52:54:00:0b:ad:02"), undo=(*rename, port.mac)),
+        AddBridge(name="bridge"),
+        AddMember(device=port.device, bridge="bridge"),
+        AddTap(name="tap0"),
+        AddMember(device="tap0", bridge="bridge"),
+        *(LinkUp(device=name) for name in (port.device, "bridge", "tap0")),
+    )
+    kept = tuple(each for each in plan.operations if not isinstance(each, BindVfio))
+    nic = f"{port.driver},mac={port.mac},netdev=instead,romfile="
+    spoiled = _with(plan, (*path, *kept))
+    return _with_argv(
+        spoiled,
+        lambda word: word.replace(f"vfio-pci,host={function.pci}", nic),
+        "-netdev",
+        "tap,id=instead,ifname=tap0,script=no,downscript=no,vhost=off",
+    )
+
+
+def other_vf(*, bound: bool = True, mac: str | None = None) -> Callable[[Plan], Plan]:
+    """The guest gets the next VF, set up as its own should be.
+
+    Its own is with vfio-pci all the same if ``bound``, and has its MAC, or ``mac``.
+    """
+
+    def spoil(plan: Plan) -> Plan:
+        (function,) = functions(plan)
+        assert function.vf is not None
+        own = function.vf.model_copy(update={"mac": mac or function.vf.mac})
+        other = function.vf.model_copy(update={"index": own.index + 1})
+        twin = next_vf(function.pci)
+        operations = tuple(
+            changed
+            for operation in plan.operations
+            for changed in _twice(operation, own, other, bound=bound)
+        )
+        return _with_argv(_with(plan, operations), lambda word: word.replace(function.pci, twin))
+
+    return spoil
+
+
+def setting(**settings: object) -> Callable[[Plan], Plan]:
+    """The ports are told something else about their VFs."""
+    return lambda plan: _with(
+        plan,
+        tuple(
+            operation.model_copy(update=settings) if isinstance(operation, SetVf) else operation
+            for operation in plan.operations
+        ),
+    )
+
+
+def other_vlan(plan: Plan) -> Plan:
+    """Port and tester agree on another VLAN than the one expected, so that everything arrives."""
+
+    def shifted(operation: Operation) -> Operation:
+        if isinstance(operation, SetVf | AddVlan) and operation.vlan is not None:
+            return operation.model_copy(update={"vlan": operation.vlan % 4094 + 1})
+        return operation
+
+    return _with(plan, tuple(map(shifted, plan.operations)))
+
+
+def next_vf(pci: str) -> str:
+    """The address of the VF after the one at ``pci``."""
+
+    def after(match: re.Match[str]) -> str:
+        number = (int(match[1], 16) << 3 | int(match[2])) + _STEP
+        return f"{number >> 3:02x}.{number & 7}"
+
+    return _FUNCTION.sub(after, pci)
+
+
+def _twice(operation: Operation, own: SetVf, other: SetVf, *, bound: bool) -> Iterator[Operation]:
+    match operation:
+        case AddVfs():
+            yield operation.model_copy(update={"count": max(operation.count, other.index + 1)})
+        case SetVf():
+            yield from (own, other)
+        case BindVfio():
+            if bound:
+                yield operation
+            yield operation.model_copy(update={"pci": next_vf(operation.pci)})
+        case _:
+            yield operation
+
+
+def _first(plan: Plan, operation: Operation) -> Plan:
+    return _with(plan, (operation, *plan.operations))
+
+
+def _with(plan: Plan, operations: tuple[Operation, ...]) -> Plan:
+    return plan.model_copy(update={"operations": operations})
+
+
+def _with_argv(plan: Plan, change: Callable[[str], str], *before: str) -> Plan:
+    """The arguments changed, with more of them in front of the devices."""
+
+    def spoiled(guest: GuestPlan) -> GuestPlan:
+        argv = [change(word) for word in guest.argv]
+        place = argv.index("-device")
+        return guest.model_copy(update={"argv": (*argv[:place], *before, *argv[place:])})
+
+    return plan.model_copy(update={"guests": tuple(spoiled(guest) for guest in plan.guests)})
