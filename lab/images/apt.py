@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -161,8 +162,10 @@ def _ended(child: subprocess.Popen[bytes], *, seconds: float) -> bool:
 
 
 def _size(folder: Path) -> int:
+    """Bytes of package files, finished or not; apt moves them while we look."""
     total = 0
     for place in (folder, folder / "partial"):
-        with os.scandir(place) as entries:
-            total += sum(e.stat().st_size for e in entries if ".deb" in e.name)
+        for file in place.glob("*.deb"):
+            with suppress(FileNotFoundError):
+                total += file.stat().st_size
     return total

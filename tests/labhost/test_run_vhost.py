@@ -36,6 +36,7 @@ CHECKS = {
     "strangers",
     "carrier",
     "driver",
+    "exits",
     "captures",
     "accelerator",
     "evidence",
