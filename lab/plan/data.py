@@ -19,6 +19,11 @@ from lab.data import Data
 
 HOST = "host"
 WIRE = "wire"
+
+HOP_PORT = 9477
+"""UDP destination port of the marked hop probes, and of nothing else."""
+ECHO_PORT = 7
+"""UDP destination port of the echo exchanges (RFC 862)."""
 VETH = "veth"
 """Driver of a port that is one end of a veth pair."""
 

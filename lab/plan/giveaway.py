@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from lab.plan.data import (
+    ECHO_PORT,
     WIRE,
     AddBridge,
     AddMember,
@@ -26,7 +27,6 @@ from lab.plan.data import (
     SetVf,
 )
 
-_ECHO_PORT = 7
 _FILTER = ("tc", "filter", "add")
 _STEP = 2  # between the routing IDs of an 82576's VFs
 _FUNCTION = re.compile(r"(?<=:)([0-9a-f]{2})\.([0-7])$")
@@ -70,7 +70,7 @@ def mirror(plan: Plan) -> Plan:
     """
     tester = plan.facts.tester
     qdisc = ("dev", tester, "clsact")
-    match = ("protocol", "ip", "flower", "ip_proto", "udp", "dst_port", str(_ECHO_PORT))
+    match = ("protocol", "ip", "flower", "ip_proto", "udp", "dst_port", str(ECHO_PORT))
     copy = ("action", "mirred", "egress", "mirror", "dev", "copy-wire")
     added: tuple[Operation, ...] = (
         AddVeth(name="copy-host", peer="copy-wire", peer_where=WIRE),

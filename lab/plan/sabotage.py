@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from lab.plan import giveaway, isolation
 from lab.plan.data import (
+    ECHO_PORT,
+    HOP_PORT,
     AddBridge,
     AddMember,
     AddTap,
@@ -26,10 +28,6 @@ from lab.plan.data import (
 )
 from lab.plan.hotplug import as_word, reworded
 
-HOP_PORT = 9477
-"""UDP destination port of the marked hop probes, and of nothing else."""
-ECHO_PORT = 7
-"""UDP destination port of the echo exchanges (RFC 862)."""
 LEFT_BEHIND = "left-behind"
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Literal
 
+from lab.plan import data
 from lab.plan.data import Direction, ProbePlan
 
 MAGIC = b"hoplab"
@@ -22,11 +23,11 @@ MARK_OFFSET = 42
 SOLICITATION_MARK_OFFSET = 80
 """In an untagged frame: 14 (Ethernet) + 40 (IPv6) + 24 (solicitation) + 2 (option head)."""
 
-ECHO_PORT = 7
+ECHO_PORT = data.ECHO_PORT
 """The echo protocol (RFC 862), on UDP."""
 STREAM_PORT = 9478
 """TCP: whoever sends a stream there gets its SHA-256 back, in hexadecimal digits."""
-PROBE_PORT = 9477
+PROBE_PORT = data.HOP_PORT
 """Where hop probes go to; nobody answers there."""
 _HOP_SIZE = 200
 
