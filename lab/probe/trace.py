@@ -48,6 +48,10 @@ class Tracing:
     def stop(self) -> None:
         self._switch("0")
 
+    def mark(self, text: str) -> None:
+        """Write a line of our own among the events."""
+        (self._folder / "trace_marker").write_text(text)
+
     def counts(self) -> tuple[Counter[str], Counter[int]]:
         """System calls by name, and wake-ups by thread id. Raises CannotError if some are lost."""
         trace = self.text()

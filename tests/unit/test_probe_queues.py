@@ -7,7 +7,7 @@ from collections import Counter
 
 from lab.evidence import QueueCount
 from lab.probe import qstats
-from lab.probe.exits import exits
+from lab.probe.exits import exits, middle
 from lab.probe.queues import Counters, differences, interrupts_in, packets_in
 from lab.probe.rings import rx_ring_in
 
@@ -115,3 +115,12 @@ def test_the_ring_in_use_is_not_the_longest_possible() -> None:
 
 def test_exits_by_reason() -> None:
     assert exits(TRACE) == (Counter(KVM_EXIT_MMIO=1), Counter(npf=1, hlt=1))
+
+
+def test_a_watchdog_in_one_block_is_nobodys_packet() -> None:
+    """Ten blocks with an exit each, one of them with fifty more: six blocks count."""
+    kick = " qemu-215 [000] ..... 94.2: kvm_userspace_exit: reason KVM_EXIT_MMIO (6)\n"
+    end = " python3-77 [001] ..... 94.3: tracing_mark_write: the end of a block\n"
+    blocks = [kick] * 10
+    blocks[4] = kick * 51
+    assert middle("".join(block + end for block in blocks)) == (Counter(KVM_EXIT_MMIO=6), Counter())
