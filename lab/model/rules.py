@@ -113,6 +113,9 @@ def _settings(nics: Iterable[_Placed]) -> Iterator[Finding]:
                     yield Finding((*path, key), "means nothing here: the guest gets a real device")
         elif not nic.model.virtio:
             yield from _not_virtio(placed)
+        if nic.packed and nic.vhost:
+            message = "vhost has no packed rings; QEMU would give split ones without a word"
+            yield Finding((*path, "packed"), message, "leave out one of packed and vhost")
         if nic.active is not None and nic.active > nic.queues:
             message = f"{nic.active} queues cannot be active where queues is {nic.queues}"
             yield Finding((*path, "active"), message)
@@ -193,10 +196,14 @@ def _functions(topology: Topology, nics: Iterable[_Placed]) -> Iterator[Finding]
 
 
 def _makers(topology: Topology) -> Iterator[Finding]:
+    reloading = [number for number, each in enumerate(topology.vfs) if each.create == "max_vfs"]
     for number, functions in enumerate(topology.vfs):
         if functions.persist and functions.create == "sysfs":
             message = "sysfs keeps nothing over a restart"
             yield Finding(("vfs", number, "persist"), message, "use create: max_vfs")
+        if functions.create == "max_vfs" and number > reloading[0]:
+            message = f"the driver is loaded anew once only, for vfs[{reloading[0]}]"
+            yield Finding(("vfs", number, "create"), message, "use create: sysfs")
         if functions.port in _WITHOUT_VFS:
             message = f"{functions.port} is an e1000e, which makes no VFs"
             yield Finding(("vfs", number, "port"), message, "take one of the igb ports")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from lab.plan.data import HOST, WIRE, AddBridge, Direction, Hop
-from lab.report.bystanders import bystanders
+from lab.report.bystanders import bystanders, vf_port
 from lab.report.case import CAPTURE_FILE, Case, Finding, MissingError, check
 from lab.report.path import disorder, probes_of, strangers
 from lab.report.verdict import Check
@@ -76,5 +76,6 @@ def _beside(case: Case) -> Iterator[Hop]:
         if each.where == HOST and each.outgoing
     )
     own = {hop.device for hop in case.expectation.hops or () if hop.where == HOST}
-    for device in bystanders(case.plan, {each.device for each in sightings}, own):
+    maker = vf_port(case.expectation)
+    for device in bystanders(case.plan, {each.device for each in sightings}, {*own, maker}):
         yield Hop(name=device, where=HOST, device=device)

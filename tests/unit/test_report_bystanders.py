@@ -10,6 +10,7 @@ from lab.plan.data import (
     AddBridge,
     AddMacvtap,
     AddMember,
+    AddVfs,
     Carrier,
     Direction,
     FunctionPlan,
@@ -34,6 +35,9 @@ BRIDGED: tuple[Operation, ...] = (
 MACVTAP = AddMacvtap(name="macvtap0", port="eth2", mode="bridge", mac="52:54:00:00:00:09")
 
 
+VFS = AddVfs(device="eth2", pci="0000:03:00.0", count=1)
+
+
 def plan(*operations: Operation) -> Plan:
     facts = sample.plan().facts.model_copy(update={"ports": PORTS})
     return sample.plan().model_copy(update={"facts": facts, "operations": operations})
@@ -46,9 +50,11 @@ def plan(*operations: Operation) -> Plan:
         (BRIDGED, ("eth2",), (), set()),
         (BRIDGED, (), ("eth2",), set()),
         ((MACVTAP,), (), (), {"eth2", "macvtap0"}),
+        ((VFS,), (), (), {"eth2"}),
+        ((VFS,), (), ("eth2",), set()),
         ((), (), (), set()),
     ],
-    ids=["bridge", "it sent", "it is on the way", "macvtap", "a port that nobody uses"],
+    ids=["bridge", "it sent", "on the way", "macvtap", "others' VFs", "its own VFs", "unused"],
 )
 def test_bystanders(
     operations: tuple[Operation, ...],
