@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from lab.plan.script import commands
 from lab.record import Listener, Record
 from lab.report.judge import judge
 from lab.report.result import Accelerators, Result, Versions, costs_in, paths_in
+from lab.report.verdict import LEFT_BEHIND, Check
 from lab.results import ResultsFolder, open_results
 
 
@@ -44,8 +46,11 @@ class RunRequest:
 class RunListener(Listener, Protocol):
     """Whoever shows a run."""
 
-    def linger(self, result: Result, shell: Callable[[], None]) -> None:
-        """The verdict is known and the place still stands, because the user wants to look."""
+    def linger(self, plan: Plan, checks: tuple[Check, ...], shell: Callable[[], None]) -> None:
+        """All that was built still stands, because the user wants to look; then it is undone.
+
+        ``checks`` are those that can be judged by now; none where the run has failed.
+        """
 
 
 def run(request: RunRequest, listener: RunListener) -> Result:
@@ -61,12 +66,18 @@ def run(request: RunRequest, listener: RunListener) -> Result:
             open_place(request.on, draft.facts, record, listener) as place,
         ):
             plan = _plan(request, place.facts)
-            evidence = record.follow(place.carry(plan), folder)
+            stream = place.carry(plan, keep=request.keep)
+            held = partial(_look, plan, record, place, listener)
+            evidence = record.follow(stream, folder, held)
             result = _result(request, plan, evidence, record, place)
-            result = _saved(result, folder)
-            if request.keep:
-                listener.linger(result, place.shell)
-    return result
+            return _saved(result, folder)
+
+
+def _look(plan: Plan, record: Record, place: OpenPlace, listener: RunListener) -> None:
+    """Let the user look, then let all be undone. What is left behind cannot be judged yet."""
+    checks = judge(plan, record.evidence, ()).checks if record.evidence else ()
+    listener.linger(plan, tuple(each for each in checks if each.name != LEFT_BEHIND), place.shell)
+    place.go_on()
 
 
 def _draft(request: RunRequest) -> Plan:
