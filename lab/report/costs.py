@@ -80,11 +80,16 @@ class Latency(Data):
 
 
 class ZeroLoss(Data):
-    """The highest rate of frames of one size of which none was lost (RFC 2544, section 26.1)."""
+    """The highest rate of frames of one size of which none was lost (RFC 2544, section 26.1).
+
+    Each frame comes back, so as many pass the other way. ``tester_limited`` is where none was ever
+    lost because the tester could send no faster. A rate of 0 is one without a trial that lost none.
+    """
 
     size: int
     pps: float
     trials: int
+    tester_limited: bool = False
 
 
 class Tcp(Data):

@@ -10,9 +10,16 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lab.evidence import CostsEvidence, CostWindow, DueEvidence, Evidence
+from lab.evidence import (
+    CostsEvidence,
+    CostWindow,
+    DueEvidence,
+    Evidence,
+    TcpEvidence,
+    Trial,
+)
 from lab.plan.data import HOST, Direction
-from lab.report.costs import Costs, Count, Counted, Latency, Pattern
+from lab.report.costs import Costs, Count, Counted, Latency, Pattern, Tcp, ZeroLoss
 
 TO_QEMU = "exits_to_qemu"
 KERNEL_ONLY = "exits_kernel_only"
@@ -94,6 +101,8 @@ def _costs(seen: CostsEvidence, evidence: Evidence) -> Costs:
         host_hops=_host_hops(seen, evidence),
         latency=_latency(seen.due) if seen.due and seen.due.trips_ns else None,
         observer=_observer(seen),
+        zero_loss=tuple(_zero_loss(seen.trials)),
+        tcp=_tcp(seen.tcp) if seen.tcp else None,
         not_measured=dict(_not_measured(seen)),
     )
 
@@ -189,6 +198,29 @@ def _percentiles(times_ns: Sequence[int]) -> Mapping[int, float]:
     return {percent: round(cuts[percent - 1] / 1000, 1) for percent in (50, 90, 99)}
 
 
+def _zero_loss(trials: Sequence[Trial]) -> Iterator[ZeroLoss]:
+    """Of each size the highest rate that lost nothing, also when it was tried again."""
+    for size in dict.fromkeys(trial.size for trial in trials):
+        mine = [trial for trial in trials if trial.size == size]
+        bad = {trial.pps for trial in mine if trial.lost or not trial.reached}
+        lossless = [trial.pps for trial in mine if trial.pps not in bad]
+        lossy = [trial for trial in mine if trial.lost]
+        yield ZeroLoss(
+            size=size,
+            pps=round(max(lossless, default=0.0), 1),
+            trials=len(mine),
+            tester_limited=not lossy,
+        )
+
+
+def _tcp(seen: TcpEvidence) -> Tcp:
+    return Tcp(
+        in_mbit=round(seen.in_bps / 1e6, 2),
+        out_mbit=round(seen.out_bps / 1e6, 2),
+        transactions=round(seen.transactions / seen.seconds, 1),
+    )
+
+
 def _observer(seen: CostsEvidence) -> float | None:
     traced, untraced = (
         [trip for each in _busy(seen, "ping-pong", traced=traced) for trip in each.trips_ns]
@@ -232,4 +264,5 @@ def _not_measured(seen: CostsEvidence) -> Iterator[tuple[str, str]]:
         yield "counted", "; ".join(seen.missing)
     if not seen.kvm:
         yield from dict.fromkeys(_KVM_ONLY, "the guest runs without KVM").items()
-    yield from dict.fromkeys(("zero_loss", "tcp"), _FULL_ONLY).items()
+    if not seen.trials and not seen.missing:
+        yield from dict.fromkeys(("zero_loss", "tcp"), _FULL_ONLY).items()
