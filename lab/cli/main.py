@@ -36,9 +36,11 @@ app = App(
     help_format="plaintext",
     default_parameter=Parameter(negative=()),
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # we tell of it, see `status`
 )
 app.command("lab.cli.run:run", name="run", help="Run a topology with all its proofs.")
 app.command("lab.cli.all:all_", name="all", help="Run all topologies; one table at the end.")
+app.command("lab.cli.ladder:ladder", name="ladder", help="What each layer costs, side by side.")
 app.command("lab.cli.look:topologies", name="topologies", help="List the topologies.")
 app.command("lab.cli.look:cmdline", name="cmdline", help="Print a topology as a shell script.")
 app.command("lab.cli.look:sabotages", name="sabotages", help="List the faults to build in.")

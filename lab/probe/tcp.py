@@ -38,10 +38,12 @@ def bits_per_second(report: str) -> float:
     """What arrived, by iperf3's own JSON. Raises CannotError with what it says instead."""
     try:
         told = json.loads(report)
+    except ValueError:
+        told = {"error": "no report"}
+    try:
         return float(told["end"]["sum_received"]["bits_per_second"])
-    except (ValueError, KeyError) as error:
-        said = report.strip().splitlines()[-1:] or ["nothing"]
-        raise CannotError(f"iperf3 gave no figure: {said[0]}") from error
+    except KeyError as error:
+        raise CannotError(f"iperf3: {told.get('error', 'no figure')}") from error
 
 
 def _stream(lane: Lane, way: str) -> float:

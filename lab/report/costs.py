@@ -52,7 +52,7 @@ class Counted(Data):
     cpu_softirq_us       CPU time of the host's kernel for packets outside of these, at both ends of
                          the cable, traced
 
-    ``reasons`` splits counts: ``exits_to_qemu`` by KVM's reason, ``exits`` (all of them) by the
+    ``reasons`` splits counts: ``exits_to_qemu`` by KVM's reason, ``exits_kernel_only`` by the
     hardware's, ``qemu_syscalls`` by name and file (``writev tap``).
     """
 

@@ -39,7 +39,8 @@ _PLAIN = (
 )
 _CPU_TIMES = {"cpu_qemu_us": "cpu_qemu_ns", "cpu_vhost_us": "cpu_vhost_ns"}
 _SOFTIRQ_TIME = ("cpu_softirq_us", "softirq_ns")
-_SPLIT = (TO_QEMU, _EXITS, SYSCALLS)
+# How the hardware calls the exits (SVM, VMX) that KVM hands to QEMU for these reasons.
+_HANDED_ON = {"MMIO": ("npf", "ept_misconfig", "ept_violation"), "IO": ("io", "io_instruction")}
 _GROUPS = {
     KERNEL_ONLY: _EXITS,
     KICKS: _MMIO_WRITES,
@@ -125,11 +126,7 @@ def _counted(seen: CostsEvidence, pattern: Pattern, *, kicks: bool) -> Counted:
         windows=len(traced.busy),
         packets=round(statistics.fmean(each.packets for each in traced.busy)),
         counts=counts,
-        reasons={
-            group: found
-            for group in _SPLIT
-            if group in traced.groups and (found := dict(_reasons(traced, group)))
-        },
+        reasons={name: told for name, told in _split(traced) if told},
     )
 
 
@@ -154,6 +151,29 @@ def _times(traced: _Windows, untraced: _Windows) -> Iterator[tuple[str, Count]]:
     name, group = _SOFTIRQ_TIME
     if group in traced.groups:
         yield name, _count_of([ns / 1000 for ns in traced.per_packet(group)])
+
+
+def _split(windows: _Windows) -> Iterator[tuple[str, dict[str, float]]]:
+    """What counts are made of."""
+    told = {
+        group: dict(_reasons(windows, group))
+        for group in (TO_QEMU, _EXITS, SYSCALLS)
+        if group in windows.groups
+    }
+    if {TO_QEMU, _EXITS} <= told.keys():
+        told[KERNEL_ONLY] = _without(told[_EXITS], told[TO_QEMU])
+    told.pop(_EXITS, None)
+    yield from told.items()
+
+
+def _without(every: Mapping[str, float], to_qemu: Mapping[str, float]) -> dict[str, float]:
+    """The hardware's reasons of the exits that KVM did not hand on."""
+    left = dict(every)
+    for reason, names in _HANDED_ON.items():
+        name = next((name for name in names if name in left), "")
+        if name and reason in to_qemu:
+            left[name] = round(left[name] - to_qemu[reason], _DIGITS)
+    return {name: value for name, value in left.items() if value >= _WORTH_TELLING}
 
 
 def _reasons(windows: _Windows, group: str) -> Iterator[tuple[str, float]]:

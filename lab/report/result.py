@@ -12,6 +12,7 @@ from lab.evidence import CarrierEvidence, Evidence
 from lab.plan.data import Carrier, Direction, Place, Plan
 from lab.report.carrier import carried_by, carrier_words
 from lab.report.costs import Costs
+from lab.report.life import Life
 from lab.report.path import PathHop, paths_of
 from lab.report.verdict import Check, Outcome
 
@@ -78,6 +79,7 @@ class Result(Data):
     ``costs`` maps ``GUEST.NIC`` to what its packets cost, ``commands`` each guest to the QEMU
     command line that ran, ``qmp`` to the commands by which its NICs came, ``artifacts`` names to
     paths, ``timings`` stages to seconds. ``sabotage`` names the fault that was asked for.
+    ``life`` are the time lines of traced packets, where a trace was asked for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -97,6 +99,7 @@ class Result(Data):
     costs: dict[str, Costs] = Field(default_factory=dict)
     commands: dict[str, str] = Field(default_factory=dict)
     qmp: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    life: tuple[Life, ...] = ()
     artifacts: dict[str, str] = Field(default_factory=dict)
     timings: dict[str, float] = Field(default_factory=dict)
     error: Problem | None = None
