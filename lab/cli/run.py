@@ -16,7 +16,7 @@ from lab.errors import LabError, UsageError
 from lab.here.place import Ports
 from lab.labhost.accelerator import Choice
 from lab.places import WantedPlace
-from lab.plan.data import WIRE, Attach, Place, Plan
+from lab.plan.data import WIRE, Attach, CostLevel, Place, Plan
 from lab.report.result import Result, failed_result
 from lab.report.screen import Screen
 from lab.report.terminal import show
@@ -84,6 +84,9 @@ def run(  # noqa: PLR0913  one parameter per option
     rounds: Annotated[
         int, Parameter(validator=Number(gte=1, lte=100), help="How often to plug in and out.")
     ] = 1,
+    costs: Annotated[
+        CostLevel, Parameter(help="full: rates without loss, TCP and latency as well; 20 s more.")
+    ] = CostLevel.BRIEF,
     keep: Annotated[bool, flag("A root shell in the lab host before the undo.")] = False,
     out: Annotated[Path | None, Parameter(help="Folder for the results.")] = None,
     sabotage: Annotated[
@@ -102,6 +105,7 @@ def run(  # noqa: PLR0913  one parameter per option
         sabotage=sabotage,
         attach=attach,
         rounds=rounds,
+        costs=costs,
         out=out,
         keep=keep,
     )

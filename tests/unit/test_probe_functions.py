@@ -1,4 +1,4 @@
-"""What the host saw of a guest's packets, and the interrupts that VFIO handed on."""
+"""What the host saw of a guest's packets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 from lab.evidence import Unseen
 from lab.plan.data import Direction, ProbePlan
 from lab.probe.capture import Frame
-from lab.probe.carrier import vfio_interrupts
 from lab.probe.functions import unseen
 from lab.probe.mark import MAGIC, MARK_OFFSET, Packet
 
@@ -44,17 +43,3 @@ def test_unseen_tells_who_sent_it_on() -> None:
     sent = replace(frame("host", "eth3", 1), outgoing=True)
     found = unseen(PROBE, PACKETS, (CONTROL, frame("host", "eth2", 1), sent))
     assert (found.host, found.senders) == (("eth2", "eth3"), ("eth3",))
-
-
-TABLE = """           CPU0       CPU1
-  24:         12          0 IR-PCI-MSIX-0000:00:03.0    0-edge      virtio0-config
-  45:        100         20 IR-PCI-MSIX-0000:01:10.0    0-edge      vfio-msix[0](0000:01:10.0)
-  46:          3          0 IR-PCI-MSIX-0000:01:10.0    1-edge      vfio-msix[1](0000:01:10.0)
-  47:          5          5 IO-APIC   16-fasteoi   vfio-intx(0000:05:00.0)
- NMI:          0          0   Non-maskable interrupts
-"""
-
-
-def test_vfio_interrupts_by_address() -> None:
-    assert vfio_interrupts(TABLE) == {"0000:01:10.0": 123, "0000:05:00.0": 10}
-    assert vfio_interrupts("") == {}
