@@ -142,6 +142,7 @@ class Refusal:
     topology: str = "passthrough"
     settings: Mapping[str, str] = field(default_factory=dict)
     entry: str = "main"
+    memory: int = 0
 
 
 REFUSALS = (
@@ -157,6 +158,11 @@ REFUSALS = (
         "memory to lock",
         "the guest's 192 MiB have to be locked in memory, and RLIMIT_MEMLOCK allows 64 MiB",
         entry="limited",
+    ),
+    Refusal(
+        "memory there is",
+        "the guest's 4096 MiB have to be locked in memory, and this host has ",
+        memory=4096,
     ),
     # As an IOMMU says it that is made with aw-bits=39: MGAW, bits 21 to 16, is one less.
     Refusal(
@@ -179,7 +185,11 @@ REFUSALS = (
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.name)
 def test_refused_with_the_reason_and_put_back(refusal: Refusal, labhost: Labhost) -> None:
-    plan = build(load_topology(refusal.topology, refusal.settings), labhost_facts("t"))
+    topology = load_topology(refusal.topology, refusal.settings)
+    if refusal.memory:
+        guests = (topology.guests[0].model_copy(update={"memory": refusal.memory}),)
+        topology = topology.model_copy(update={"guests": guests})
+    plan = build(topology, labhost_facts("t"))
     argument = {"plan": plan.model_dump(mode="json"), "wall": time.time()}
     inside(labhost, "sh", line=refusal.before)
     try:
