@@ -70,8 +70,9 @@ class _Windows:
 
     def rate(self, group: str, detail: str | None = None) -> float:
         """Events per second while nothing crosses."""
+        seconds = sum(each.seconds for each in self.idle)
         events = sum(_count(each, group, detail) for each in self.idle)
-        return events / sum(each.seconds for each in self.idle)
+        return events / seconds if seconds else 0.0
 
     def per_packet(self, group: str, detail: str | None = None) -> list[float]:
         """Of each window, what is left without the idle ones' share."""

@@ -124,6 +124,10 @@ def test_what_is_less_than_idle_is_nothing() -> None:
     assert (count.mean, count.low, count.high) == (0, 0, 0)
 
 
+def test_without_an_idle_window_nothing_is_subtracted() -> None:
+    assert means(costs(windows=(window(),)))["qemu_syscalls"] == 2.1
+
+
 def test_what_was_not_counted_is_absent_and_says_why() -> None:
     def without(window: CostWindow) -> CostWindow:
         gone = {"exits", "exits_to_qemu", "mmio_writes", "softirq_ns"}
