@@ -175,8 +175,9 @@ REFUSALS = (
     Refusal(
         "group",
         "with 0000:01:10.2 (driver igbvf): the group is not viable",
-        before="setpci -s 00:10.0 ECAP_ACS+6.w > /run/acs; setpci -s 00:10.0 ECAP_ACS+6.w=0",
-        after="setpci -s 00:10.0 ECAP_ACS+6.w=$(cat /run/acs)",
+        before="setpci -s 00:10.0 ECAP_ACS+6.w > /run/acs; setpci -s 00:10.0 ECAP_ACS+6.w=0;"
+        "modprobe igbvf",
+        after="modprobe -r igbvf; setpci -s 00:10.0 ECAP_ACS+6.w=$(cat /run/acs)",
         topology="sriov",
         settings={"guests": "1", "vfs": "2"},
     ),
