@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from lab.errors import InterruptedRunError, UsageError
+from lab.errors import CannotError, InterruptedRunError, LabError, UsageError
+from lab.events import Note
 from lab.evidence import Evidence
 from lab.model.load import load_topology
 from lab.places import OpenPlace, WantedPlace, check, facts_of, open_place
@@ -18,9 +19,11 @@ from lab.plan.data import Attach, Facts, Place, Plan
 from lab.plan.hotplug import hotplugged
 from lab.plan.script import commands
 from lab.record import Listener, Record
+from lab.report.html.page import PAGE
 from lab.report.judge import judge
-from lab.report.result import Accelerators, Result, Versions, costs_in, paths_in
+from lab.report.result import Accelerators, Result, Versions, costs_in, failed_result, paths_in
 from lab.results import ResultsFolder, open_results
+from lab.saved import save
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,13 @@ def run(request: RunRequest, listener: RunListener) -> Result:
         draft = _draft(request)
         with (
             open_results(request.out, draft.topology) as folder,
+            _reported_when_failed(draft, request, record, folder),
             open_place(request.on, draft.facts, record, listener) as place,
         ):
             plan = _plan(request, place.facts)
             evidence = record.follow(place.carry(plan), folder)
             result = _result(request, plan, evidence, record, place)
-            result = _saved(result, folder)
+            result = save(result, evidence, folder)
             if request.keep:
                 listener.linger(result, place.shell)
     return result
@@ -103,6 +107,7 @@ def _result(
         title=plan.title,
         outcome=verdict.outcome,
         status=verdict.status,
+        date=record.date,
         place=request.on.place,
         sabotage=request.sabotage,
         accelerator=Accelerators(
@@ -123,12 +128,26 @@ def _result(
     )
 
 
-def _saved(result: Result, folder: ResultsFolder) -> Result:
-    """The result with the places of its artifacts, on disk as one of them."""
-    folder.write("result.json", b"")
-    complete = result.model_copy(update={"artifacts": dict(folder.files)})
-    folder.write("result.json", complete.document().encode())
-    return complete
+@contextmanager
+def _reported_when_failed(
+    draft: Plan, request: RunRequest, record: Record, folder: ResultsFolder
+) -> Iterator[None]:
+    """A run that ends early has a report too, as soon as it has anything to show."""
+    try:
+        yield
+    except LabError as error:
+        if folder.files:
+            known = {
+                "title": draft.title,
+                "date": record.date,
+                "sabotage": request.sabotage,
+                "timings": {**record.timings, "total": round(record.seconds, 3)},
+            }
+            failed = failed_result(draft.topology, request.on.place, error)
+            with suppress(CannotError):
+                save(failed.model_copy(update=known), record.evidence, folder)
+                record.emit(Note(text=f"report: {folder.path / PAGE}"))
+        raise
 
 
 @contextmanager

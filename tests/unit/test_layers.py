@@ -29,7 +29,7 @@ LAYERS = (
     ("execute", "inside"),
     ("here",),
     ("report",),
-    ("results", "record"),
+    ("results", "record", "saved"),
     ("places",),
     ("run", "batch", "doctor"),
     ("cli",),
@@ -38,7 +38,9 @@ LAYERS = (
 
 OWNERS = {
     "cyclopts": ("lab.cli",),
-    "jinja2": ("lab.model",),
+    "jinja2": ("lab.model", "lab.report.html"),
+    "markupsafe": ("lab.report.html",),
+    "pygal": ("lab.report.html",),
     "pyroute2": ("lab.host",),
     "qemu": ("lab.qmp",),
     "rich": ("lab.cli", "lab.report.screen", "lab.report.terminal"),

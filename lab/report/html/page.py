@@ -9,12 +9,15 @@ from pathlib import PurePath
 from urllib.parse import quote
 
 from lab.evidence import Evidence
-from lab.report.html.path import NicPath, nic_paths
+from lab.report.html import ladder
+from lab.report.html.path import nic_paths
 from lab.report.html.render import render
 from lab.report.html.text import folded, plain, tail
+from lab.report.html.timeline import timeline
 from lab.report.result import Result
-from lab.report.summary import ran_on, summary
-from lab.report.verdict import Check
+from lab.report.rungs import Ladder
+from lab.report.summary import ran_on, summary, upstream
+from lab.report.verdict import Check, Outcome
 
 PAGE = "report.html"
 """The page's name in a results folder."""
@@ -71,6 +74,7 @@ def run_page(
         result=result,
         summary=summary(result),
         red=[check for check in result.checks if not check.outcome.green],
+        lives=tuple(timeline(life) for life in result.life),
         groups=tuple(_groups(result.checks)),
         nics=tuple(nic_paths(result, evidence)),
         last_words=plain(result.error.output) if result.error else "",
@@ -79,6 +83,29 @@ def run_page(
         tails=[tail(name, text) for name, text in sorted(texts.items()) if text.strip()],
         files=files,
         links={file.name: file.link for file in files},
+    )
+
+
+def ladder_page(found: Ladder, folder: str = "") -> str:
+    """The page of a ladder.
+
+    ``folder`` is where the page will lie, so that it can lead to those of the runs; without it the
+    page has no links.
+    """
+    broken = [each for each in found.promises if not each.outcome.green]
+    return render(
+        "ladder.html.j2",
+        ladder=found,
+        kept=sum(each.outcome is Outcome.PASS for each in found.promises),
+        green=sum(rung.outcome.green for rung in found.rungs),
+        broken=broken,
+        alarmed=bool(broken or found.flags or any(rung.problems for rung in found.rungs)),
+        promised=ladder.PROMISES,
+        rungs=tuple(ladder.rung_parts(found, folder, PAGE)),
+        plots=tuple(ladder.plots(found)),
+        table=tuple(ladder.table(found)),
+        changes=tuple(ladder.changes(found)),
+        upstream=upstream(found.versions.labhost_qemu),
     )
 
 

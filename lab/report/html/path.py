@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,7 +12,9 @@ from lab.report.html.picture import Drawing, Hardware, Station, Way, draw, stops
 from lab.report.result import Result, ResultPath
 from lab.report.verdict import Check
 
-_UPLINK = "veth"
+_VETH = "veth"
+_FUNCTION = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+_WORD = re.compile(r"[\w.-]+")
 _CARRIERS = {
     Carrier.QEMU: "QEMU",
     Carrier.VHOST: "vhost-net in the host's kernel",
@@ -51,15 +54,13 @@ def nic_paths(result: Result, evidence: Evidence | None) -> Iterator[NicPath]:
             yield _nic_path(result, evidence, paths)
 
 
-def _nic_path(
-    result: Result, evidence: Evidence | None, paths: tuple[ResultPath, ...]
-) -> NicPath:
+def _nic_path(result: Result, evidence: Evidence | None, paths: tuple[ResultPath, ...]) -> NicPath:
     first = paths[0]
     red = tuple(_red(result, first.guest, first.nic))
     carrier = _carrier(evidence, first.guest, first.nic)
     way = Way(
         paths=paths,
-        hardware=_hardware(result, evidence, carrier, first),
+        hardware=_hardware(result, evidence, first),
         worker=", ".join(sorted({thread.name for thread in carrier.vhost_threads}))
         if carrier
         else "",
@@ -109,28 +110,39 @@ def _carrier(evidence: Evidence | None, guest: str, nic: str) -> CarrierEvidence
     return next(here, None)
 
 
-def _hardware(
-    result: Result, evidence: Evidence | None, carrier: CarrierEvidence | None, path: ResultPath
-) -> Hardware:
+def _hardware(result: Result, evidence: Evidence | None, path: ResultPath) -> Hardware:
     """What the cable ends in, as far as the evidence names it."""
     if path.carrier is Carrier.VFIO:
-        address = next(iter(carrier.vfio_interrupts), "") if carrier else ""
-        return Hardware(_function(evidence, address), address.removeprefix("0000:") or "by VFIO")
+        address = _vfio_address(result, path)
+        return Hardware(
+            _function(evidence, address, path.driver or ""),
+            address.removeprefix("0000:") or "by VFIO",
+        )
     if result.place is Place.LABHOST:
         return Hardware("NIC", "igb, emulated")
     uplinks = {hop.device for hop in path.hops if hop.where == HOST}
     devices = evidence.devices if evidence else ()
-    if any(each.kind == _UPLINK and each.name in uplinks for each in devices):
+    if any(each.kind == _VETH and each.name in uplinks for each in devices):
         return Hardware("cable", "veth pair")
     return Hardware("NIC", "")
 
 
-def _function(evidence: Evidence | None, address: str) -> str:
-    """A virtual function, a whole port, or whatever VFIO holds."""
-    for function in evidence.functions if evidence else ():
-        if function.address == address:
-            return "virtual function" if function.physical else "whole port"
-    return "NIC"
+def _vfio_address(result: Result, path: ResultPath) -> str:
+    """The function that QEMU was told to take, by its command line or by QMP."""
+    told = result.commands.get(path.guest, "").split()
+    for words in (*told, *result.qmp.get(path.guest, ())):
+        found = _FUNCTION.search(words)
+        if found and {"vfio-pci", path.nic} <= set(_WORD.findall(words)):
+            return found[0]
+    return ""
+
+
+def _function(evidence: Evidence | None, address: str, driver: str) -> str:
+    """A virtual function or a whole port; a driver's name tells where nothing else does."""
+    functions = evidence.functions if evidence else ()
+    here = (each for each in functions if each.address == address)
+    virtual = any(each.physical for each in here) or driver.endswith("vf")
+    return "virtual function" if virtual else "whole port"
 
 
 def _others(evidence: Evidence | None, paths: tuple[ResultPath, ...]) -> Iterator[str]:

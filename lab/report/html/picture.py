@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 from lab.plan.data import HOST, WIRE, Carrier, Direction
 from lab.report.drawing import Cell, cells
@@ -203,7 +204,7 @@ def _side(row: Sequence[Cell], index: int) -> Side:
 def _links(boxes: Sequence[Box]) -> Iterator[Link]:
     """Arrows between neighbours. What lies between two hops shares their fate."""
     hops = [index for index, box in enumerate(boxes) if box.station.sides]
-    for upper, lower in zip(hops, hops[1:], strict=False):
+    for upper, lower in pairwise(hops):
         for side, direction in enumerate(Direction):
             state = _fate(boxes[upper], boxes[lower], side)
             for index in range(upper, lower):

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from lab import __version__
 
 
-def render(template: str, **values: Any) -> str:  # noqa: ANN401  whatever its template shows
+def render(template: str, **values: Any) -> str:
     """One page from the template of that name."""
     style, script = _shipped("page.css"), _shipped("page.js")
     return (
