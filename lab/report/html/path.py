@@ -66,13 +66,16 @@ def _nic_path(result: Result, evidence: Evidence | None, paths: tuple[ResultPath
         else "",
         wrong=any(_plain(check) == "carrier" for check in red),
     )
+    stopped = tuple(f"{_way(path)}: {found}" for path in paths if (found := stops(path)))
+    # Where the probe stopped says more than the name of the check that noticed.
+    telling = ("carrier",) if stopped else ("carrier", "hops")
     return NicPath(
         name=f"{first.guest}.{first.nic}",
         driver=first.driver or "",
         words=first.words,
         told=_told(paths),
-        stopped=tuple(f"{_way(path)}: {found}" for path in paths if (found := stops(path))),
-        red=tuple(check for check in red if _plain(check).startswith(("hops", "carrier"))),
+        stopped=stopped,
+        red=tuple(check for check in red if _plain(check).startswith(telling)),
         drawing=draw(way),
         others=tuple(_others(evidence, paths)),
     )
