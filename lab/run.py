@@ -61,7 +61,7 @@ def run(request: RunRequest, listener: RunListener) -> Result:
         draft = _draft(request)
         with (
             open_results(request.out, draft.topology) as folder,
-            _reported_when_failed(draft, request, record, folder),
+            reported(request, draft, record, folder),
             open_place(request.on, draft.facts, record, listener) as place,
         ):
             plan = _plan(request, place.facts)
@@ -129,8 +129,8 @@ def _result(
 
 
 @contextmanager
-def _reported_when_failed(
-    draft: Plan, request: RunRequest, record: Record, folder: ResultsFolder
+def reported(
+    request: RunRequest, draft: Plan, record: Record, folder: ResultsFolder
 ) -> Iterator[None]:
     """A run that ends early has a report too, as soon as it has anything to show."""
     try:
