@@ -133,3 +133,13 @@ def test_other_devices_that_saw_the_probe_are_named() -> None:
     probe = seen.probes[0].model_copy(update={"sightings": (*seen.probes[0].sightings, stranger)})
     (nic,) = nic_paths(sample.result(), seen.model_copy(update={"probes": (probe,)}))
     assert nic.others == ("host:eth9",)
+    assert not nic.stray
+
+
+def test_others_are_wrong_where_the_check_says_so() -> None:
+    check = Check(
+        name="guest/strangers", outcome=Outcome.FAIL, expected="none", observed="", evidence=""
+    )
+    run = sample.result().model_copy(update={"checks": (check,)})
+    (nic,) = nic_paths(run, sample.evidence())
+    assert nic.stray

@@ -41,6 +41,11 @@ class NicPath:
     others: tuple[str, ...]
 
     @property
+    def stray(self) -> bool:
+        """Whether there should have been no others."""
+        return any(_plain(check) == "strangers" for check in self.red)
+
+    @property
     def hops(self) -> tuple[Station, ...]:
         """The rows of the table: what can be captured, from the wire to the guest."""
         return tuple(box.station for box in self.drawing.boxes if box.station.sides)
@@ -68,7 +73,7 @@ def _nic_path(result: Result, evidence: Evidence | None, paths: tuple[ResultPath
     )
     stopped = tuple(f"{_way(path)}: {found}" for path in paths if (found := stops(path)))
     # Where the probe stopped says more than the name of the check that noticed.
-    telling = ("carrier",) if stopped else ("carrier", "hops")
+    telling = ("carrier", "strangers") if stopped else ("carrier", "hops", "strangers")
     return NicPath(
         name=f"{first.guest}.{first.nic}",
         driver=first.driver or "",

@@ -134,7 +134,7 @@ def draw(way: Way) -> Drawing:
         tops = range(y + _TITLE, y + height, _BOX + _GAP)
         boxes += [Box(station, top) for station, top in zip(stations, tops, strict=False)]
         y += height + _BETWEEN
-    return Drawing(y - _BETWEEN, tuple(lanes), tuple(boxes), tuple(_links(boxes)))
+    return Drawing(y - _BETWEEN + 1, tuple(lanes), tuple(boxes), tuple(_links(boxes)))
 
 
 def stops(path: ResultPath) -> str:
