@@ -26,9 +26,14 @@ def report(
         show(saved.result, Console())
         return 0
     beside = os.path.relpath(folder, html.parent)
-    try:
-        html.write_text(saved.page("" if beside == "." else beside))
-    except OSError as error:
-        raise CannotError(f"{html} cannot be written: {error.strerror}") from error
+    write_page(html, saved.page("" if beside == "." else beside))
     print(html)
     return 0
+
+
+def write_page(file: Path, page: str) -> None:
+    """Write a page where the user wants it. Raises CannotError."""
+    try:
+        file.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise CannotError(f"{file} cannot be written: {error.strerror}") from error

@@ -31,7 +31,8 @@ LAYERS = (
     ("report",),
     ("results", "record", "saved"),
     ("places",),
-    ("run", "batch", "doctor"),
+    ("run", "runs", "doctor"),
+    ("batch", "ladder"),
     ("cli",),
     ("__main__",),
 )
@@ -43,7 +44,7 @@ OWNERS = {
     "pygal": ("lab.report.html",),
     "pyroute2": ("lab.host",),
     "qemu": ("lab.qmp",),
-    "rich": ("lab.cli", "lab.report.screen", "lab.report.terminal"),
+    "rich": ("lab.cli", "lab.report.screen", "lab.report.terminal", "lab.report.ladder_terminal"),
     "ruamel": ("lab.model",),
     "scapy": ("lab.probe",),
 }

@@ -26,7 +26,12 @@ PROMISES = {
     Outcome.FAIL: "contradicted",
     Outcome.ERROR: "not measured",
 }
-_SIGNS = {Comparison.FEWER: "▼", Comparison.MORE: "▲", Comparison.UNCLEAR: "~"}
+_SIGNS = {
+    Comparison.FEWER: "▼",
+    Comparison.MORE: "▲",
+    Comparison.SAME: "=",
+    Comparison.UNCLEAR: "~",
+}
 _COUNTED = (Group.PING_PONG, Group.BURST)
 
 
@@ -74,6 +79,7 @@ class Changes:
     upper: str
     lower: str
     changes: tuple[Change, ...]
+    same: tuple[str, ...]
     unclear: tuple[str, ...]
 
 
@@ -135,22 +141,28 @@ def table(ladder: Ladder) -> Iterator[Lines]:
 def changes(ladder: Ladder) -> Iterator[Changes]:
     """What each rung takes away, and what it adds."""
     for step in ladder.steps:
-        told = tuple(_changes(ladder, step))
-        unclear = tuple(
-            _label(quantity)
-            for quantity in QUANTITIES
-            if (ratio := step.ratios.get(quantity.key)) and ratio.verdict is Comparison.UNCLEAR
+        yield Changes(
+            upper=step.upper,
+            lower=step.lower,
+            changes=tuple(_changes(ladder, step)),
+            same=tuple(_named(step, Comparison.SAME)),
+            unclear=tuple(_named(step, Comparison.UNCLEAR)),
         )
-        yield Changes(step.upper, step.lower, told, unclear)
+
+
+def _named(step: Step, verdict: Comparison) -> Iterator[str]:
+    for quantity in QUANTITIES:
+        ratio = step.ratios.get(quantity.key)
+        if ratio and ratio.verdict is verdict:
+            yield _full(quantity)
 
 
 def _changes(ladder: Ladder, step: Step) -> Iterator[Change]:
     for quantity in QUANTITIES:
         ratio = step.ratios.get(quantity.key)
         if ratio and ratio.verdict in {Comparison.FEWER, Comparison.MORE}:
-            burst = ", bursts" if quantity.group is Group.BURST else ""
             yield Change(
-                label=f"{_label(quantity)}{burst}",
+                label=_full(quantity),
                 before=_value(ladder.rung(step.upper), quantity),
                 after=_value(ladder.rung(step.lower), quantity),
                 ratio=_ratio(ratio),
@@ -211,6 +223,12 @@ def _label(quantity: Quantity) -> str:
     return f"{quantity.label}, {quantity.unit}" if quantity.unit else quantity.label
 
 
+def _full(quantity: Quantity) -> str:
+    """With its pattern where two quantities have the same name."""
+    burst = ", bursts" if quantity.group is Group.BURST else ""
+    return f"{_label(quantity)}{burst}"
+
+
 def _ratio(ratio: Ratio) -> str:
     if ratio.value is None:
         return "from none"
@@ -222,7 +240,7 @@ def _ratio(ratio: Ratio) -> str:
 def _word(quantity: Quantity, ratio: Ratio) -> str:
     """Times are not few, and rates neither."""
     more = ratio.verdict is Comparison.MORE
-    if ratio.verdict is Comparison.UNCLEAR:
+    if ratio.verdict in {Comparison.UNCLEAR, Comparison.SAME}:
         return ratio.verdict.value
     if quantity.group is Group.RATE:
         return "higher" if more else "lower"
