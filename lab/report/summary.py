@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from lab.plan.data import Place
-from lab.report.result import Result
+from lab.report.result import Result, Versions
 from lab.report.verdict import Outcome
 
 
 def summary(result: Result) -> str:
     """The checks in one line, with the time that the run took where it is known."""
+    if result.error:
+        return " ".join(filter(None, ("ended before its verdict", _seconds(result))))
     return " ".join(filter(None, (_counted(result), _seconds(result))))
 
 
 def ran_on(result: Result) -> tuple[tuple[str, str], ...]:
-    """What ran on what: a name and the words."""
+    """What ran on what: a name and the words; nothing where the run ended before it was known."""
     versions = result.versions
+    if versions == Versions():
+        return ()
     guest = (result.accelerator.guest or "?").upper()
     ran = f"Linux {versions.guest_kernel} on QEMU {versions.qemu}, {guest}"
     if result.place is Place.HERE:

@@ -148,9 +148,10 @@ def _vfio_address(result: Result, path: ResultPath) -> str:
 def _function(evidence: Evidence | None, address: str, driver: str) -> str:
     """A virtual function or a whole port; a driver's name tells where nothing else does."""
     functions = evidence.functions if evidence else ()
-    here = (each for each in functions if each.address == address)
-    virtual = any(each.physical for each in here) or driver.endswith("vf")
-    return "virtual function" if virtual else "whole port"
+    here = next((each for each in functions if each.address == address), None)
+    if driver.endswith("vf") or (here and here.physical):
+        return "virtual function"
+    return "whole port" if here else "NIC"
 
 
 def _others(evidence: Evidence | None, paths: tuple[ResultPath, ...]) -> Iterator[str]:
