@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from lab import machine
 from lab.errors import CannotError, InterruptedRunError, LabError, UsageError
 from lab.events import Note
 from lab.evidence import Evidence
@@ -19,9 +20,17 @@ from lab.plan.data import Attach, Facts, Place, Plan
 from lab.plan.hotplug import hotplugged
 from lab.plan.script import commands
 from lab.record import Listener, Record
+from lab.report.counting import costs_in
 from lab.report.html.page import PAGE
 from lab.report.judge import judge
-from lab.report.result import Accelerators, Result, Versions, costs_in, failed_result, paths_in
+from lab.report.result import (
+    Accelerators,
+    Machines,
+    Result,
+    Versions,
+    failed_result,
+    paths_in,
+)
 from lab.results import ResultsFolder, open_results
 from lab.saved import save
 
@@ -119,6 +128,7 @@ def _result(
             host_kernel=evidence.host_kernel,
             guest_kernel=guest.kernel if guest else None,
         ),
+        machine=_machines(evidence),
         checks=verdict.checks,
         paths=paths_in(plan, evidence),
         costs=costs_in(evidence),
