@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from lab import machine
-from lab.errors import CannotError, InterruptedRunError, LabError, UsageError
-from lab.events import Note
+from lab.errors import InterruptedRunError, LabError, UsageError
 from lab.evidence import Evidence
 from lab.model.load import load_topology
 from lab.places import OpenPlace, WantedPlace, check, facts_of, open_place
@@ -21,7 +21,6 @@ from lab.plan.hotplug import hotplugged
 from lab.plan.script import commands
 from lab.record import Listener, Record
 from lab.report.counting import costs_in
-from lab.report.html.page import PAGE
 from lab.report.judge import judge
 from lab.report.result import (
     Accelerators,
@@ -31,8 +30,8 @@ from lab.report.result import (
     failed_result,
     paths_in,
 )
-from lab.results import ResultsFolder, open_results
-from lab.saved import save
+from lab.results import open_results
+from lab.saved import save, saved_when_failed
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def run(request: RunRequest, listener: RunListener) -> Result:
         draft = _draft(request)
         with (
             open_results(request.out, draft.topology) as folder,
-            reported(request, draft, record, folder),
+            saved_when_failed(folder, record, partial(_failed, request, draft, record)),
             open_place(request.on, draft.facts, record, listener) as place,
         ):
             plan = _plan(request, place.facts)
@@ -138,26 +137,15 @@ def _result(
     )
 
 
-@contextmanager
-def reported(
-    request: RunRequest, draft: Plan, record: Record, folder: ResultsFolder
-) -> Iterator[None]:
-    """A run that ends early has a report too, as soon as it has anything to show."""
-    try:
-        yield
-    except LabError as error:
-        if folder.files:
-            known = {
-                "title": draft.title,
-                "date": record.date,
-                "sabotage": request.sabotage,
-                "timings": {**record.timings, "total": round(record.seconds, 3)},
-            }
-            failed = failed_result(draft.topology, request.on.place, error)
-            with suppress(CannotError):
-                save(failed.model_copy(update=known), record.evidence, folder)
-                record.emit(Note(text=f"report: {folder.path / PAGE}"))
-        raise
+def _failed(request: RunRequest, draft: Plan, record: Record, error: LabError) -> Result:
+    """What is known of a run that ended early."""
+    known = {
+        "title": draft.title,
+        "date": record.date,
+        "sabotage": request.sabotage,
+        "timings": {**record.timings, "total": round(record.seconds, 3)},
+    }
+    return failed_result(draft.topology, request.on.place, error).model_copy(update=known)
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -9,8 +11,10 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from lab.data import Data
-from lab.errors import UsageError
+from lab.errors import CannotError, LabError, UsageError
+from lab.events import Note
 from lab.evidence import Evidence
+from lab.record import Record
 from lab.report.case import EVIDENCE_FILE
 from lab.report.html.page import PAGE, run_page
 from lab.report.result import Result
@@ -43,6 +47,21 @@ def save(result: Result, evidence: Evidence | None, folder: ResultsFolder) -> Re
     page = Saved(complete, evidence, _texts(complete, folder.path)).page()
     folder.write(PAGE, page.encode())
     return complete
+
+
+@contextmanager
+def saved_when_failed(
+    folder: ResultsFolder, record: Record, result_of: Callable[[LabError], Result]
+) -> Iterator[None]:
+    """A run that ends early has a page too, as soon as it has anything to show."""
+    try:
+        yield
+    except LabError as error:
+        if folder.files:
+            with suppress(CannotError):  # the first error is the one to be told
+                save(result_of(error), record.evidence, folder)
+                record.emit(Note(text=f"report: {folder.path / PAGE}"))
+        raise
 
 
 def read(folder: Path) -> Saved:
