@@ -137,6 +137,13 @@ def _result(
     )
 
 
+def _machines(evidence: Evidence) -> Machines:
+    seen = evidence.machine
+    if seen is None:
+        return Machines(here=machine.cpu())
+    return Machines(here=machine.cpu(), cpu=seen.cpu, clock_source=seen.clock_source)
+
+
 def _failed(request: RunRequest, draft: Plan, record: Record, error: LabError) -> Result:
     """What is known of a run that ended early."""
     known = {

@@ -9,7 +9,7 @@ from lab.data import Data
 from lab.plan.data import Carrier, Direction
 from lab.report.costs import Costs, Count, Counted, Latency, Tcp, ZeroLoss
 from lab.report.life import Actor, Counters, Life, Loss, Span, Step
-from lab.report.result import Accelerators, Problem, Result, ResultPath, Versions
+from lab.report.result import Accelerators, Machines, Problem, Result, ResultPath, Versions
 from lab.report.rungs import (
     Comparison,
     Flag,
@@ -221,8 +221,13 @@ def _kept(outcome: Outcome) -> Kept:
 
 
 def full() -> Result:
-    """A run that passed and was traced."""
-    return sample.result().model_copy(update={"life": (life(), life(lost=True))})
+    """A run that passed, with its costs, and was traced."""
+    more = {
+        "costs": {"guest.net0": costs()},
+        "life": (life(), life(lost=True)),
+        "machine": Machines(here="AMD EPYC", cpu="QEMU", clock_source="tsc"),
+    }
+    return sample.result().model_copy(update=more)
 
 
 def failing() -> Result:

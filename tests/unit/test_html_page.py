@@ -28,6 +28,9 @@ def test_a_run_is_told_whole() -> None:
         'href="capture.pcapng"',
         "Linux 6.12.57 on QEMU 10.0.13, TCG",
         "dropped in br_dev_queue_push_xmit",
+        "2.31 (2.20 to 2.44)",
+        "no device was passed through",
+        "clock source",
     ):
         assert words in RUN.replace(" \\\n  ", " "), words
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from lab.evidence import Evidence
 from lab.report.html import ladder
+from lab.report.html.costs import nic_costs
 from lab.report.html.path import nic_paths
 from lab.report.html.render import render
 from lab.report.html.text import folded, plain, tail
@@ -74,6 +75,7 @@ def run_page(
         result=result,
         summary=summary(result),
         red=[check for check in result.checks if not check.outcome.green],
+        costs=tuple(nic_costs(name, costs) for name, costs in result.costs.items()),
         lives=tuple(timeline(life) for life in result.life),
         groups=tuple(_groups(result.checks)),
         nics=tuple(nic_paths(result, evidence)),
