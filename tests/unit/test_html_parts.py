@@ -127,3 +127,11 @@ def test_a_long_log_shows_its_end() -> None:
     found = tail("dmesg.log", "\n".join(map(str, range(500))))
     assert (found.lines, found.total) == (120, 500)
     assert found.text.splitlines()[-1] == "499"
+
+
+def test_the_word_at_the_turn_stays_inside() -> None:
+    life = pages.life()
+    late = life.spans[-1].model_copy(update={"begin_ns": life.duration_ns - 1})
+    line = timeline(life.model_copy(update={"spans": (life.spans[0], late)}))
+    assert line.turn is not None
+    assert line.turn.anchor == "end"

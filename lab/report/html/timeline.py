@@ -12,6 +12,7 @@ from lab.report.life import Actor, Life, Step
 WIDTH, LEFT, RIGHT = 360, 6, 354
 _TOP, _ROW, _BAR, _AXIS = 24, 44, 20, 24
 _THINNEST = 1.5
+_EDGE = 24
 _TICKS = 4
 
 
@@ -152,7 +153,12 @@ def _turn(life: Life) -> Mark | None:
     """Where the answer begins."""
     back = [span.begin_ns for span in life.spans if span.leg is Direction.OUT]
     there = any(span.leg is Direction.IN for span in life.spans)
-    return Mark(_x(life, min(back)), "answer") if back and there else None
+    if not (back and there):
+        return None
+    x = _x(life, min(back))
+    # Its word stays inside the drawing.
+    anchor = "start" if x < _EDGE else "end" if x > WIDTH - _EDGE else "middle"
+    return Mark(x, "answer", anchor)
 
 
 def _x(life: Life, time_ns: int) -> float:
