@@ -230,6 +230,24 @@ def full() -> Result:
     return sample.result().model_copy(update=more)
 
 
+def several() -> Result:
+    """Two guests on one bridge."""
+    result = sample.result()
+    others = tuple(
+        path.model_copy(
+            update={
+                "guest": "two",
+                "hops": tuple(
+                    hop.model_copy(update={"device": "tap1"}) if hop.device == "tap0" else hop
+                    for hop in path.hops
+                ),
+            }
+        )
+        for path in result.paths
+    )
+    return result.model_copy(update={"paths": (*result.paths, *others)})
+
+
 def failing() -> Result:
     """A probe that got no further than the bridge."""
     seen = sample.evidence()

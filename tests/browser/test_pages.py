@@ -23,6 +23,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "pass": lambda: run_page(pages.full(), sample.evidence(), LOGS),
     "fail": lambda: run_page(pages.failing(), sample.evidence(), LOGS),
     "dead": lambda: run_page(pages.dead(), None, {"guest-console.log": "Kernel panic"}),
+    "several": lambda: run_page(pages.several(), sample.evidence(), {}),
     "ladder": lambda: ladder_page(pages.ladder(), "/results"),
     "evil-run": lambda: run_page(
         pages.spoiled(pages.full()), pages.spoiled(sample.evidence()), {"dmesg.log": pages.EVIL}
@@ -96,7 +97,7 @@ def test_nothing_is_wider_than_the_screen(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [PHONE, PROJECTOR], ids=["phone", "projector"])
-@pytest.mark.parametrize("name", ["pass", "fail", "dead", "ladder"])
+@pytest.mark.parametrize("name", ["pass", "fail", "dead", "several", "ladder"])
 def test_axe_finds_nothing_serious(
     name: str, size: tuple[int, int], scheme: Scheme, open_page: Open
 ) -> None:

@@ -45,6 +45,13 @@ def test_a_ladder_without_a_place_has_no_links() -> None:
     assert "report.html" not in ladder_page(pages.ladder())
 
 
+def test_a_folder_with_a_strange_name_is_only_a_folder() -> None:
+    ladder = pages.ladder()
+    rung = ladder.rungs[0].model_copy(update={"folders": ("/results/javascript:alert(1) %",)})
+    page = ladder_page(ladder.model_copy(update={"rungs": (rung,)}), "/results")
+    assert 'href="javascript%3Aalert%281%29%20%25/report.html"' in page
+
+
 def test_the_same_records_make_the_same_page() -> None:
     texts = {"dmesg.log": "br0: port 1 entered"}
     assert run_page(pages.full(), sample.evidence(), texts) == RUN

@@ -9,6 +9,7 @@ import pytest
 from lab.plan.data import Carrier, Direction
 from lab.report.html.path import nic_paths
 from lab.report.html.picture import Drawing, Hardware, State, Way, draw, stops
+from lab.report.html.topology import topology
 from lab.report.life import Actor
 from lab.report.path import PathHop
 from lab.report.result import Result
@@ -94,6 +95,34 @@ def test_the_way_out_is_lost_from_the_bottom_up() -> None:
 
 def lost(hop: PathHop) -> PathHop:
     return hop.model_copy(update={"seen": False, "time_ns": None})
+
+
+def test_what_several_nics_share_stands_there_once() -> None:
+    drawing = topology([nic.way for nic in nic_paths(pages.several(), sample.evidence())])
+    devices = [node.spot.device or node.spot.name for node in drawing.nodes]
+    assert devices.count("br0") == 1
+    assert {"tap0", "tap1"} <= set(devices)
+    assert [node.spot.name for node in drawing.nodes if node.spot.lane is Actor.GUEST] == [
+        "guest",
+        "two",
+    ]
+    bridge = next(node for node in drawing.nodes if node.spot.name == "br0")
+    assert (
+        sum((edge.x1, edge.y1) == (bridge.x, bridge.y + bridge.height) for edge in drawing.edges)
+        == 2
+    )
+
+
+def test_ways_side_by_side_do_not_overlap() -> None:
+    drawing = topology([nic.way for nic in nic_paths(pages.several(), sample.evidence())])
+    for left, right in pairwise(sorted(drawing.nodes, key=lambda node: (node.y, node.x))):
+        apart = left.x + left.width / 2 <= right.x - right.width / 2
+        assert apart or left.y + left.height <= right.y
+
+
+def test_a_probe_of_another_guest_is_not_this_ones() -> None:
+    nics = {nic.name: nic for nic in nic_paths(pages.several(), sample.evidence())}
+    assert nics["two.net0"].others == ()
 
 
 def test_where_a_probe_stopped_is_said() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from lab.report.html.path import NicPath, nic_paths
 from lab.report.html.plots import Bar, Plot, Series, figures
@@ -95,7 +96,7 @@ class RungPart:
 def rung_parts(ladder: Ladder, folder: str, page: str) -> Iterator[RungPart]:
     """All rungs; there are links only where ``folder``, the page's own, is known."""
     for rung in ladder.rungs:
-        links = (os.path.relpath(f"{run}/{page}", folder) for run in rung.folders if folder)
+        links = (quote(os.path.relpath(f"{run}/{page}", folder)) for run in rung.folders if folder)
         yield RungPart(rung, _picture(rung, ladder), tuple(links))
 
 

@@ -15,6 +15,7 @@ from lab.report.html.path import nic_paths
 from lab.report.html.render import render
 from lab.report.html.text import folded, plain, tail
 from lab.report.html.timeline import timeline
+from lab.report.html.topology import topology
 from lab.report.result import Result
 from lab.report.rungs import Ladder
 from lab.report.summary import ran_on, summary, upstream
@@ -70,6 +71,7 @@ def run_page(
     empty for beside it. ``evidence`` is ``None`` where the run ended without.
     """
     files = tuple(_files(result, folder))
+    nics = tuple(nic_paths(result, evidence))
     return render(
         "run.html.j2",
         result=result,
@@ -78,7 +80,8 @@ def run_page(
         costs=tuple(nic_costs(name, costs) for name, costs in result.costs.items()),
         lives=tuple(timeline(life) for life in result.life),
         groups=tuple(_groups(result.checks)),
-        nics=tuple(nic_paths(result, evidence)),
+        nics=nics,
+        topology=topology([nic.way for nic in nics]) if len(nics) > 1 else None,
         last_words=plain(result.error.output) if result.error else "",
         commands=tuple(_commands(result)),
         ran_on=ran_on(result),

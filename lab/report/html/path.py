@@ -37,6 +37,7 @@ class NicPath:
     told: str
     stopped: tuple[str, ...]
     red: tuple[Check, ...]
+    way: Way
     drawing: Drawing
     others: tuple[str, ...]
 
@@ -81,6 +82,7 @@ def _nic_path(result: Result, evidence: Evidence | None, paths: tuple[ResultPath
         told=_told(paths),
         stopped=stopped,
         red=tuple(check for check in red if _plain(check).startswith(telling)),
+        way=way,
         drawing=draw(way),
         others=tuple(_others(evidence, paths)),
     )
@@ -156,9 +158,14 @@ def _function(evidence: Evidence | None, address: str, driver: str) -> str:
 
 def _others(evidence: Evidence | None, paths: tuple[ResultPath, ...]) -> Iterator[str]:
     expected = {(hop.where, hop.device) for path in paths for hop in path.hops}
-    wanted = {path.probe for path in paths}
-    probes = (each for each in (evidence.probes if evidence else ()) if each.probe in wanted)
-    seen = {(each.where, each.device) for probe in probes for each in probe.sightings}
+    nic = (paths[0].guest, paths[0].nic)
+    probes = evidence.probes if evidence else ()
+    seen = {
+        (each.where, each.device)
+        for probe in probes
+        if (probe.guest, probe.nic) == nic
+        for each in probe.sightings
+    }
     for where, device in sorted(seen - expected):
         if where in {HOST, WIRE}:
             yield f"{where}:{device}"

@@ -20,7 +20,7 @@ from lab.report.result import ResultPath
 WIDTH = 360
 _HEAD, _TITLE, _BOX, _GAP, _FOOT, _BESIDE, _BETWEEN = 26, 24, 44, 26, 14, 38, 8
 
-_LANES = {
+LANES = {
     Actor.TESTER: "Tester",
     Actor.NIC: "NIC",
     Actor.HOST: "Host kernel",
@@ -126,11 +126,10 @@ class Way:
 
 def draw(way: Way) -> Drawing:
     """Lay out one NIC's path."""
-    groups = tuple(_groups(way))
     lanes, boxes, y = [], [], _HEAD
-    for actor, stations in groups:
+    for actor, stations in groups(way):
         height = _height(len(stations))
-        lanes.append(Lane(actor, _LANES[actor], y, height, beside=not stations))
+        lanes.append(Lane(actor, LANES[actor], y, height, beside=not stations))
         tops = range(y + _TITLE, y + height, _BOX + _GAP)
         boxes += [Box(station, top) for station, top in zip(stations, tops, strict=False)]
         y += height + _BETWEEN
@@ -158,7 +157,7 @@ def _height(stations: int) -> int:
     return _TITLE + stations * _BOX + (stations - 1) * _GAP + _FOOT
 
 
-def _groups(way: Way) -> Iterator[tuple[Actor, tuple[Station, ...]]]:
+def groups(way: Way) -> Iterator[tuple[Actor, tuple[Station, ...]]]:
     """The lanes from top to bottom with what stands in each."""
     hops = tuple(_stations(way))
     at = {actor: tuple(hop for hop in hops if hop.actor is actor) for actor in Actor}
