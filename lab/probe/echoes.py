@@ -11,11 +11,15 @@ import socket
 import struct
 import time
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from lab.probe.frames import Ends, echo_request
 
 _PATIENCE_NS = 3_000_000_000
+# After a flood, which is at least as long: all of it is on its way at most.
+_LOST_NS = 1_000_000_000
+_NAP_NS = 2_000_000
 _IDENTIFIER = 0x6C62
 _SOL_RAW = 255
 _ICMP_FILTER = 1
@@ -46,6 +50,14 @@ class Sent:
     since_due_ns: tuple[int, ...]
     since_sent_ns: tuple[int, ...]
     late_ns: int
+
+
+@dataclass(frozen=True)
+class Flood:
+    """``seconds`` is how long sending took."""
+
+    answered: int
+    seconds: float
 
 
 def open_icmp(ends: Ends) -> socket.socket:
@@ -98,7 +110,8 @@ class Echoes:
         Those that are not answered in time are given up.
         """
         enough = len(open_) - left
-        came = self._answers(open_, time.time_ns() + _PATIENCE_NS, enough)
+        # Who looks at each answer as it comes takes the CPU from whoever works on the others.
+        came = self._answers(open_, time.time_ns() + _PATIENCE_NS, enough, _NAP_NS)
         open_.difference_update(came if len(came) >= enough else tuple(open_))
         return len(came)
 
@@ -123,6 +136,20 @@ class Echoes:
             late_ns=late,
         )
 
+    def flood(self, number: int, pause_ns: int) -> Flood:
+        """Send one every ``pause_ns``, or as fast as possible; look for answers afterwards only."""
+        requests = self._requests(number)
+        began = due = time.monotonic_ns()
+        for request in requests:
+            if (left := due - time.monotonic_ns()) > 0:
+                select.select([], [], [], left / 1e9)
+            self._socket.send(request)
+            due += pause_ns
+        seconds = (time.monotonic_ns() - began) / 1e9
+        open_ = {request[4:] for request in requests}
+        came = self._answers(open_, time.time_ns() + _LOST_NS, len(open_))
+        return Flood(len(came), seconds)
+
     def rest(self, pause_ns: int) -> None:
         """Do nothing for a while; what comes meanwhile is dropped."""
         self._answers((), time.time_ns() + pause_ns, None)
@@ -134,7 +161,7 @@ class Echoes:
         ]
 
     def _answers(
-        self, wanted: Collection[bytes], until_ns: int, enough: int | None
+        self, wanted: Collection[bytes], until_ns: int, enough: int | None, nap_ns: int = 0
     ) -> dict[bytes, int]:
         """Answers that came, with the kernel's stamps; at once when there are ``enough``."""
         came: dict[bytes, int] = {}
@@ -142,9 +169,19 @@ class Echoes:
             left = (until_ns - time.time_ns()) / 1e9
             if left <= 0 or not select.select([self._socket], [], [], left)[0]:
                 break
-            data, ancillary, _, _ = self._socket.recvmsg(_LONGEST, _ANCILLARY)
-            if (echo := data[_IP + 4 :]) in wanted:
-                came[echo] = _stamp(ancillary)
+            if nap_ns:
+                select.select([], [], [], nap_ns / 1e9)
+            came |= self._there(wanted)
+        return came
+
+    def _there(self, wanted: Collection[bytes]) -> dict[bytes, int]:
+        """The answers that wait to be read."""
+        came: dict[bytes, int] = {}
+        with suppress(BlockingIOError):
+            while True:
+                message = self._socket.recvmsg(_LONGEST, _ANCILLARY, socket.MSG_DONTWAIT)
+                if (echo := message[0][_IP + 4 :]) in wanted:
+                    came[echo] = _stamp(message[1])
         return came
 
 
