@@ -31,6 +31,7 @@ def test_a_run_is_told_whole() -> None:
         "2.31 (2.20 to 2.44)",
         "no device was passed through",
         "clock source",
+        "never beside hardware",
     ):
         assert words in RUN.replace(" \\\n  ", " "), words
 

@@ -7,6 +7,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from lab.report.costs import Costs, ZeroLoss
 from lab.report.html.costs import nic_costs
 from lab.report.html.plots import Bar, Plot, Series, figures
 from lab.report.html.text import folded, plain, tail
@@ -72,6 +73,12 @@ def test_costs_are_plotted_and_listed() -> None:
     rows = {figure.label: figure.values for figure in costs.figures}
     assert rows["exits, kernel only"] == ("2.31 (2.20 to 2.44)", "0.12 (0.00 to 0.20)")
     assert costs.not_measured == (("vfio_interrupts", "no device was passed through"),)
+
+
+def test_a_rate_that_the_tester_limits_is_a_least_one() -> None:
+    rate = ZeroLoss(size=64, pps=5200, trials=9, tester_limited=True)
+    (plot,) = nic_costs("guest.net0", Costs(zero_loss=(rate,))).plots
+    assert plot.categories == ("64 bytes, at least",)
 
 
 def test_a_life_fills_its_time_line() -> None:

@@ -83,7 +83,9 @@ def _times(name: str, costs: Costs) -> Iterator[Plot]:
         values = (seen.p50_us, seen.p90_us, seen.p99_us, seen.max_us)
         yield _simple(f"{name}-latency", "Round trip, µs", "µs", _QUANTILES, values)
     if costs.zero_loss:
-        sizes = tuple(f"{each.size} bytes" for each in costs.zero_loss)
+        sizes = tuple(
+            f"{each.size} bytes{', at least' * each.tester_limited}" for each in costs.zero_loss
+        )
         rates = tuple(each.pps for each in costs.zero_loss)
         yield _simple(f"{name}-loss", "Rate without loss, packets/s", "/s", sizes, rates)
     if costs.tcp:

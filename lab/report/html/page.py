@@ -78,6 +78,7 @@ def run_page(
         summary=summary(result),
         red=[check for check in result.checks if not check.outcome.green],
         costs=tuple(nic_costs(name, costs) for name, costs in result.costs.items()),
+        emulated="tcg" in {result.accelerator.labhost, result.accelerator.guest},
         lives=tuple(timeline(life) for life in result.life),
         groups=tuple(_groups(result.checks)),
         nics=nics,
