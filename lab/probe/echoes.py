@@ -11,7 +11,6 @@ import socket
 import struct
 import time
 from collections.abc import Collection, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from lab.probe.frames import Ends, echo_request
@@ -19,7 +18,6 @@ from lab.probe.frames import Ends, echo_request
 _PATIENCE_NS = 3_000_000_000
 # After a flood, which is at least as long: all of it is on its way at most.
 _LOST_NS = 1_000_000_000
-_NAP_NS = 2_000_000
 _IDENTIFIER = 0x6C62
 _SOL_RAW = 255
 _ICMP_FILTER = 1
@@ -110,8 +108,7 @@ class Echoes:
         Those that are not answered in time are given up.
         """
         enough = len(open_) - left
-        # Who looks at each answer as it comes takes the CPU from whoever works on the others.
-        came = self._answers(open_, time.time_ns() + _PATIENCE_NS, enough, _NAP_NS)
+        came = self._answers(open_, time.time_ns() + _PATIENCE_NS, enough)
         open_.difference_update(came if len(came) >= enough else tuple(open_))
         return len(came)
 
@@ -161,7 +158,7 @@ class Echoes:
         ]
 
     def _answers(
-        self, wanted: Collection[bytes], until_ns: int, enough: int | None, nap_ns: int = 0
+        self, wanted: Collection[bytes], until_ns: int, enough: int | None
     ) -> dict[bytes, int]:
         """Answers that came, with the kernel's stamps; at once when there are ``enough``."""
         came: dict[bytes, int] = {}
@@ -169,19 +166,9 @@ class Echoes:
             left = (until_ns - time.time_ns()) / 1e9
             if left <= 0 or not select.select([self._socket], [], [], left)[0]:
                 break
-            if nap_ns:
-                select.select([], [], [], nap_ns / 1e9)
-            came |= self._there(wanted)
-        return came
-
-    def _there(self, wanted: Collection[bytes]) -> dict[bytes, int]:
-        """The answers that wait to be read."""
-        came: dict[bytes, int] = {}
-        with suppress(BlockingIOError):
-            while True:
-                message = self._socket.recvmsg(_LONGEST, _ANCILLARY, socket.MSG_DONTWAIT)
-                if (echo := message[0][_IP + 4 :]) in wanted:
-                    came[echo] = _stamp(message[1])
+            data, ancillary, _, _ = self._socket.recvmsg(_LONGEST, _ANCILLARY)
+            if (echo := data[_IP + 4 :]) in wanted:
+                came[echo] = _stamp(ancillary)
         return came
 
 
