@@ -12,7 +12,7 @@ from rich.console import Console
 
 from lab.cli.images import build_images
 from lab.cli.options import Json
-from lab.cli.report import write_page
+from lab.cli.report import check_page, write_page
 from lab.events import Stage
 from lab.labhost.accelerator import Choice
 from lab.ladder import LAYERS, Climbed, LadderRequest, climb, ladder_of
@@ -42,6 +42,8 @@ def ladder(  # noqa: PLR0913  one parameter per option
     out: Annotated[Path | None, Parameter(help="Folder for the results.")] = None,
 ) -> int:
     """Run all layers in turn and show what each takes out of the path."""
+    if html:
+        check_page(html)
     began = time.monotonic()
     request = LadderRequest(topologies or LAYERS, rounds, jobs, on, accel, out)
     console = Console(stderr=json)

@@ -123,9 +123,29 @@ def test_lab_report_writes_the_page_elsewhere(
     assert capsys.readouterr().out.strip() == str(page)
 
 
+@pytest.mark.parametrize(
+    "place", ["run", "run/dmesg.log/page.html"], ids=["folder", "below a file"]
+)
 def test_lab_report_cannot_write_everywhere(
-    folder: ResultsFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place: str, folder: ResultsFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save(pages.full(), sample.evidence(), folder)
-    assert status(["report", str(folder.path), "--html", str(tmp_path / "no" / "page")]) == 3
-    assert "cannot be written" in capsys.readouterr().err
+    assert status(["report", str(folder.path), "--html", str(tmp_path / place)]) == 3
+    assert "is not yours to write to" in capsys.readouterr().err
+
+
+def test_a_page_below_folders_that_are_not_there_yet_is_written(
+    folder: ResultsFolder, tmp_path: Path
+) -> None:
+    save(pages.full(), sample.evidence(), folder)
+    page = tmp_path / "new" / "pages" / "run.html"
+    assert status(["report", str(folder.path), "--html", str(page)]) == 0
+    assert 'href="../../run/dmesg.log"' in page.read_text()
+
+
+def test_a_ladder_is_not_climbed_for_a_page_that_cannot_be_written(
+    folder: ResultsFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(pages.full(), sample.evidence(), folder)
+    assert status(["ladder", "vhost", "--html", str(folder.path)]) == 3
+    assert "is not yours to write to" in capsys.readouterr().err
