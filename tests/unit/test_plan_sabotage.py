@@ -20,6 +20,7 @@ APPLICABLE = {
         "extra-hop",
         "no-ioeventfd",
         "other-rings",
+        "vhost-on",
     },
     "multiqueue": {
         "bad-checksum",
@@ -40,7 +41,7 @@ APPLICABLE = {
         "other-groups",
     },
     "passthrough": {"mirror", "driver-lost", "emulated"},
-    "sriov": {"mirror", "vfs-left", "free-mac", "no-spoofchk"},
+    "sriov": {"mirror", "vfs-left", "free-mac", "no-spoofchk", "vepa"},
     "sriov,guests=1": {
         *("mirror", "vfs-left", "free-mac", "no-spoofchk"),
         *("other-vf", "vf-kept", "wrong-mac"),
