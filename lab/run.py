@@ -19,7 +19,7 @@ from lab.plan.hotplug import hotplugged
 from lab.plan.script import commands
 from lab.record import Listener, Record
 from lab.report.judge import judge
-from lab.report.result import Accelerators, Result, Versions, costs_in, paths_in
+from lab.report.result import Accelerators, Result, Versions, commands_in, costs_in, paths_in
 from lab.results import ResultsFolder, open_results
 
 
@@ -117,7 +117,7 @@ def _result(
         checks=verdict.checks,
         paths=paths_in(plan, evidence),
         costs=costs_in(evidence),
-        commands={guest.name: guest.command for guest in evidence.guests},
+        commands=commands_in(evidence),
         qmp={guest.name: tuple(commands(plan, guest.name).splitlines()) for guest in plan.guests},
         timings={**record.timings, "total": round(record.seconds, 3)},
     )

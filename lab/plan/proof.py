@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from lab.model.topology import Expect
 from lab.model.words import HopWord, PortName
+from lab.plan import migration
 from lab.plan.data import HOST, WIRE, Carrier, Exits, Expectation, Hop, ProbePlan
 from lab.plan.links import function_plan
 from lab.plan.wiring import Seat, Wiring
@@ -29,20 +30,21 @@ def probes(wiring: Wiring) -> tuple[ProbePlan, ...]:
             sizes=SIZES,
             flows=FLOWS_PER_QUEUE * (_said(wiring, seat).queues or 0),
         )
-        for seat in wiring.seats
+        for seat in wiring.lanes
     )
 
 
 def expectations(wiring: Wiring) -> tuple[Expectation, ...]:
     """What the topology says of each NIC, its hop words resolved to devices."""
-    return tuple(_expectation(wiring, seat) for seat in wiring.seats)
+    return tuple(_expectation(wiring, seat) for seat in wiring.lanes)
 
 
 def _expectation(wiring: Wiring, seat: Seat) -> Expectation:
     said = _said(wiring, seat)
     hops = None
     if said.hops is not None:
-        hops = tuple(hop for word in said.hops for hop in _hops(wiring, seat, word))
+        final = wiring.final(seat)
+        hops = tuple(hop for word in said.hops for hop in _hops(wiring, final, word))
     return Expectation(
         guest=seat.guest.name,
         nic=seat.id,
@@ -55,6 +57,22 @@ def _expectation(wiring: Wiring, seat: Seat) -> Expectation:
         rx_ring=seat.nic.rx_queue_size,
         absent=None if said.absent is None else tuple(kind.value for kind in said.absent),
         function=function_plan(wiring, seat),
+        bystanders=_bystanders(wiring, seat, hops or ()),
+        migration=migration.expected(wiring, seat, said),
+    )
+
+
+def _bystanders(wiring: Wiring, seat: Seat, hops: tuple[Hop, ...]) -> tuple[Hop, ...]:
+    """Every port of the host, and the bridges, where a standby's bridge listens on the cable."""
+    if seat.nic.failover is None:
+        return ()
+    devices = [(port.name, port.device) for port in wiring.facts.ports]
+    devices += [(bridge.name, bridge.name) for bridge in wiring.topology.bridges]
+    way = {(hop.where, hop.device) for hop in hops}
+    return tuple(
+        Hop(name=name, where=HOST, device=device)
+        for name, device in devices
+        if (HOST, device) not in way
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from lab.plan import giveaway, isolation
+from lab.plan import failover, giveaway, isolation
 from lab.plan.data import (
     ECHO_PORT,
     HOP_PORT,
@@ -347,6 +347,7 @@ SABOTAGES = (
         _unverified,
         _bad_checksum,
     ),
+    *(Sabotage(*fault) for fault in failover.FAULTS),
     Sabotage(
         "no-ioeventfd",
         "the guest's kicks go to QEMU as exits instead of to an eventfd",

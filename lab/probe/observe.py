@@ -97,7 +97,9 @@ def observe(
         queues = tuple(_queues(host, senders, lanes))
     carriers = tuple(_carrier(host, lane) for lane in lanes)
     functions = observe_functions(plan, host, lanes)
-    views = [_view(each, in_order(wire.frames, path.frames)) for each in sent]
+    views = [
+        _view(each, in_order(wire.frames, _on_path(plan, each.lane, path.frames))) for each in sent
+    ]
     answers = [_on_host_clock(each, views) for each in heard]
     frames = in_order(wire.frames, path.frames, *(view.frames for view in views), *answers)
     _save(folder / PCAPNG, pcapng(frames, _names(lanes) | questions.names(plan)), emit)
@@ -205,6 +207,18 @@ def _carrier(host: Host, lane: Lane) -> CarrierEvidence:
         sock = open_icmp(lane.ends)
     with sock:
         return observe_carrier(lane.probe, lane.guest, sock)
+
+
+def _on_path(plan: Plan, lane: Lane, frames: list[Frame]) -> Iterator[Frame]:
+    """Those of the host that the path explains: not what a hub repeats to other ports as well."""
+    lane_key = (lane.probe.guest, lane.probe.nic)
+    others = {
+        hop.device
+        for expectation in plan.expectations
+        if (expectation.guest, expectation.nic) == lane_key
+        for hop in expectation.bystanders
+    }
+    return (frame for frame in frames if frame.device not in others)
 
 
 def _exits(plan: Plan, host: Host, lanes: tuple[Lane, ...]) -> Iterator[ExitsEvidence]:

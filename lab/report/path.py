@@ -85,8 +85,9 @@ def strangers(
     expectation: Expectation, probe: MarkedProbe, apart: Iterable[Hop] = ()
 ) -> tuple[str, ...]:
     """Devices of the host and of the wire that saw the probe, and are neither on its way nor
-    ``apart``."""
-    expected = {(hop.where, hop.device) for hop in (*(expectation.hops or ()), *apart)}
+    ``apart`` nor bystanders."""
+    known = (*(expectation.hops or ()), *expectation.bystanders, *apart)
+    expected = {(hop.where, hop.device) for hop in known}
     seen = {
         (sighting.where, sighting.device)
         for sighting in probe.sightings

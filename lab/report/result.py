@@ -135,6 +135,12 @@ def costs_in(evidence: Evidence) -> dict[str, dict[str, float]]:
     }
 
 
+def commands_in(evidence: Evidence) -> dict[str, str]:
+    """The QEMU command line of each guest as it ran, of one that migrated both."""
+    commands = {guest.name: guest.command for guest in evidence.guests}
+    return commands | (evidence.migration.commands if evidence.migration else {})
+
+
 def _exits(evidence: Evidence, guest: str, nic: str) -> dict[str, float]:
     for seen in evidence.exits:
         if (seen.guest, seen.nic) == (guest, nic) and seen.round_trips:

@@ -143,6 +143,14 @@ def test_the_filter_keeps_what_tcpdumps_filter_keeps(a: socket.socket) -> None:
     assert kept == [True, True, True, True, False, False, True, True, False, False]
 
 
+def test_rarp_is_kept_where_it_is_asked_for() -> None:
+    rarp = b"\xff" * 6 + bytes(6) + b"\x80\x35" + bytes(46)
+    assert _run(capture.WITH_RARP, rarp)
+    assert not _run(capture.PROGRAM, rarp)
+    for frame in (build(ENDS, PACKET), who_has(ENDS), bytes(60)):
+        assert _run(capture.WITH_RARP, frame) == _run(capture.PROGRAM, frame)
+
+
 def _compiled(expression: str) -> tuple[tuple[int, int, int, int], ...]:
     argv = ["tcpdump", "-y", "EN10MB", "-i", "va", "-ddd", expression]
     text = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
