@@ -32,7 +32,7 @@ def migration(wiring: Wiring) -> MigrationPlan | None:
         guest=guest.name,
         nic=source.id,
         peer=source.peer,
-        target=_with(waiting, "-incoming", "defer"),
+        target=_with(waiting, "-mem-prealloc", "-incoming", "defer"),
         plain=_with(without_failover(plain), "-S"),
         taps=(source.device, target.device),
         parameters=_ANNOUNCE,
