@@ -18,7 +18,7 @@ from lab.cli.options import Json
 from lab.errors import UsageError
 from lab.events import Stage
 from lab.labhost.accelerator import Choice
-from lab.model.load import EXPERIMENTAL, names
+from lab.model.load import names
 from lab.plan.data import Carrier, Direction, Place
 from lab.report.result import Result
 from lab.report.screen import Screen
@@ -36,9 +36,7 @@ _CANNOT = 3
 
 
 def all_(
-    *topologies: Annotated[
-        str, Parameter(help="Names or files; by default all but the experimental.")
-    ],
+    *topologies: Annotated[str, Parameter(help="Names or files; all that there are by default.")],
     on: Annotated[Place, Parameter(help="Disposable lab hosts, or this machine itself.")] = (
         Place.LABHOST
     ),
@@ -53,8 +51,7 @@ def all_(
     if jobs < 1:
         raise UsageError("--jobs takes a number from 1 on")
     began = time.monotonic()
-    usual = (name for name in names() if name not in EXPERIMENTAL)
-    wanted = tuple(dict.fromkeys(topologies or usual))
+    wanted = tuple(dict.fromkeys(topologies or names()))
     request = BatchRequest(wanted, on, accel, jobs, out)
     console = Console(stderr=json)
     with Screen(console) as screen:

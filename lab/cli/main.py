@@ -36,6 +36,7 @@ app = App(
     help_format="plaintext",
     default_parameter=Parameter(negative=()),
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # we tell of it, see `status`
 )
 app.command("lab.cli.run:run", name="run", help="Run a topology with all its proofs.")
 app.command("lab.cli.all:all_", name="all", help="Run all topologies; one table at the end.")

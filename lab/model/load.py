@@ -28,10 +28,6 @@ class Source:
     text: str
 
 
-EXPERIMENTAL = ("failover",)
-"""Not reliable yet, so that ``lab all`` runs them only by name: TCP from a guest that has moved."""
-
-
 def names() -> tuple[str, ...]:
     """The topologies that come with the lab."""
     return tuple(sorted(path.stem for path in paths.topologies().glob("*.yaml")))

@@ -18,6 +18,7 @@ from lab.report.carrier import (
     wakeups_per_round_trip,
 )
 from lab.report.exits import exits_per_round_trip
+from lab.report.life import Life
 from lab.report.path import PathHop, paths_of
 from lab.report.verdict import Check, Outcome
 
@@ -73,6 +74,7 @@ class Result(Data):
     ``costs`` maps ``GUEST.NIC`` to counts per ICMP round trip, ``commands`` each guest to the QEMU
     command line that ran, ``qmp`` to the commands by which its NICs came, ``artifacts`` names to
     paths, ``timings`` stages to seconds. ``sabotage`` names the fault that was asked for.
+    ``life`` are the time lines of traced packets, where a trace was asked for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -91,6 +93,7 @@ class Result(Data):
     costs: dict[str, dict[str, float]] = Field(default_factory=dict)
     commands: dict[str, str] = Field(default_factory=dict)
     qmp: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    life: tuple[Life, ...] = ()
     artifacts: dict[str, str] = Field(default_factory=dict)
     timings: dict[str, float] = Field(default_factory=dict)
     error: Problem | None = None

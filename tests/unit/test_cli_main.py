@@ -175,6 +175,17 @@ def test_errors_have_their_status(
     assert "Traceback" not in text
 
 
+def test_a_command_that_is_interrupted_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lab.cli.images.ensure", interrupted)
+    assert cli.status(["images", "build"]) == 130
+    assert capsys.readouterr().err == "lab: interrupted; nothing was left behind\n"
+
+
 def test_a_fault_of_our_own_is_kept_in_a_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -124,6 +124,7 @@ qemu-system-x86_64 \
     -netdev tap,id=net0,ifname=tap1,script=no,downscript=no,vhost=off \
     -device virtio-net-pci,id=nic0,netdev=net0,mac=52:54:00:96:c3:60,bus=rp0,romfile=,failover=on \
     -device pcie-root-port,id=rp1,chassis=2 \
+    -mem-prealloc \
     -incoming defer &
 later "{ kill $!; wait $!; } 2> /dev/null || true"
 

@@ -131,6 +131,7 @@ qemu-system-x86_64 \
     -device virtio-net-pci,id=nic0,netdev=net0,mac=52:54:00:96:c3:60,bus=rp0,romfile=,failover=on \
     -device pcie-root-port,id=rp1,chassis=2 \
     -device vfio-pci,host=0000:04:10.0,id=nic1,bus=rp1,failover_pair_id=nic0 \
+    -mem-prealloc \
     -incoming defer &
 later "{ kill $!; wait $!; } 2> /dev/null || true"
 

@@ -1,7 +1,4 @@
-"""Faults of macvtap and of who meets whom: what lets frames through, or keeps them away.
-
-They are data of `lab.plan.sabotage`.
-"""
+"""Faults of macvtap and of who meets whom: what lets frames through, or keeps them away."""
 
 from __future__ import annotations
 
@@ -16,10 +13,10 @@ from lab.plan.data import (
     AddVeth,
     Exec,
     LinkUp,
-    Operation,
     Plan,
     Question,
 )
+from lab.plan.faults.alteration import after, with_operations
 
 Mode = Literal["bridge", "private", "vepa", "passthru"]
 
@@ -48,7 +45,7 @@ def no_hairpin(plan: Plan) -> Plan:
         each.model_copy(update={"hairpin": False}) if isinstance(each, AddMember) else each
         for each in plan.operations
     )
-    return plan.model_copy(update={"operations": operations})
+    return with_operations(plan, operations)
 
 
 def host_leak(plan: Plan) -> Plan:
@@ -63,7 +60,7 @@ def host_leak(plan: Plan) -> Plan:
     out = ("dev", port, "egress", "protocol", "ip")
     match = ("flower", "dst_mac", question.target.mac)
     back = ("action", "mirred", "ingress", "mirror", "dev", port)
-    return _and(
+    return after(
         plan,
         Exec(argv=("tc", "qdisc", "add", *qdisc), undo=("tc", "qdisc", "del", *qdisc)),
         Exec(argv=("tc", "filter", "add", *out, *match, *back)),
@@ -78,7 +75,7 @@ def lookout(plan: Plan) -> Plan:
     qdisc = ("dev", port, "clsact")
     out = ("dev", port, "egress", "protocol", "ip")
     copy = ("matchall", "action", "mirred", "egress", "mirror", "dev", _LOOKOUT)
-    return _and(
+    return after(
         plan,
         AddVeth(name=_LOOKOUT, peer=peer),
         *(LinkUp(device=name) for name in (_LOOKOUT, peer)),
@@ -89,7 +86,7 @@ def lookout(plan: Plan) -> Plan:
 
 def idle_bridge(plan: Plan) -> Plan:
     """A bridge that nothing is joined to: it never sees a frame."""
-    return _and(plan, AddBridge(name=_IDLE))
+    return after(plan, AddBridge(name=_IDLE))
 
 
 def macvtap_port(plan: Plan) -> str | None:
@@ -111,6 +108,11 @@ def brings_together(plan: Plan) -> bool:
 def relay(plan: Plan) -> bool:
     """Whether the far end sends frames back to where they came from."""
     return any(isinstance(each, AddMember) and each.hairpin for each in plan.operations)
+
+
+def relayed(plan: Plan) -> bool:
+    """The same, with guests on macvtaps."""
+    return macvtap_port(plan) is not None and relay(plan)
 
 
 def asks_for_groups(plan: Plan) -> bool:
@@ -148,8 +150,4 @@ def _macvtaps(plan: Plan, changes: dict[str, object]) -> Plan:
         each.model_copy(update=changes) if isinstance(each, AddMacvtap) else each
         for each in plan.operations
     )
-    return plan.model_copy(update={"operations": operations})
-
-
-def _and(plan: Plan, *added: Operation) -> Plan:
-    return plan.model_copy(update={"operations": (*plan.operations, *added)})
+    return with_operations(plan, operations)

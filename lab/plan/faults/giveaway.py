@@ -1,4 +1,4 @@
-"""Faults of PCI functions that are given to guests, for `lab.plan.sabotage`.
+"""Faults of PCI functions that are given to guests.
 
 What is done is spoiled, never what is expected: `FunctionPlan` in the expectations stays.
 """
@@ -26,6 +26,7 @@ from lab.plan.data import (
     Plan,
     SetVf,
 )
+from lab.plan.faults.alteration import after, before, with_guests, with_operations
 
 _FILTER = ("tc", "filter", "add")
 _STEP = 2  # between the routing IDs of an 82576's VFs
@@ -83,7 +84,7 @@ def mirror(plan: Plan) -> Plan:
         ),
         Exec(argv=(*_FILTER, "dev", tester, "egress", *match, *copy), where=WIRE),
     )
-    return _with(plan, (*plan.operations, *added))
+    return after(plan, *added)
 
 
 def native_vlan(plan: Plan) -> Plan:
@@ -98,7 +99,7 @@ def native_vlan(plan: Plan) -> Plan:
             argv=(*_FILTER, "dev", tester, "egress", "protocol", "ip", "flower", *tag), where=WIRE
         ),
     )
-    return _with(plan, (*plan.operations, *added))
+    return after(plan, *added)
 
 
 def driver_lost(plan: Plan) -> Plan:
@@ -106,14 +107,14 @@ def driver_lost(plan: Plan) -> Plan:
     function = whole(plan)
     assert function is not None
     line = f"echo {function.pci} > /sys/bus/pci/devices/{function.pci}/driver/unbind"
-    return _first(plan, Exec(argv=("true",), undo=("sh", "-c", line)))
+    return before(plan, Exec(argv=("true",), undo=("sh", "-c", line)))
 
 
 def vfs_left(plan: Plan) -> Plan:
     """The same, with VFs that nobody asked for."""
     made = next(each for each in plan.operations if isinstance(each, AddVfs))
     line = f"echo 1 > /sys/bus/pci/devices/{made.pci}/sriov_numvfs"
-    return _first(plan, Exec(argv=("true",), undo=("sh", "-c", line)))
+    return before(plan, Exec(argv=("true",), undo=("sh", "-c", line)))
 
 
 def emulated(plan: Plan) -> Plan:
@@ -135,7 +136,7 @@ def emulated(plan: Plan) -> Plan:
     )
     kept = tuple(each for each in plan.operations if not isinstance(each, BindVfio))
     nic = f"{port.driver},mac={port.mac},netdev=instead,romfile="
-    spoiled = _with(plan, (*path, *kept))
+    spoiled = with_operations(plan, (*path, *kept))
     return _with_argv(
         spoiled,
         lambda word: word.replace(f"vfio-pci,host={function.pci}", nic),
@@ -161,14 +162,16 @@ def other_vf(*, bound: bool = True, mac: str | None = None) -> Callable[[Plan], 
             for operation in plan.operations
             for changed in _twice(operation, own, other, bound=bound)
         )
-        return _with_argv(_with(plan, operations), lambda word: word.replace(function.pci, twin))
+        return _with_argv(
+            with_operations(plan, operations), lambda word: word.replace(function.pci, twin)
+        )
 
     return spoil
 
 
 def setting(**settings: object) -> Callable[[Plan], Plan]:
     """The ports are told something else about their VFs."""
-    return lambda plan: _with(
+    return lambda plan: with_operations(
         plan,
         tuple(
             operation.model_copy(update=settings) if isinstance(operation, SetVf) else operation
@@ -185,17 +188,17 @@ def other_vlan(plan: Plan) -> Plan:
             return operation.model_copy(update={"vlan": operation.vlan % 4094 + 1})
         return operation
 
-    return _with(plan, tuple(map(shifted, plan.operations)))
+    return with_operations(plan, tuple(map(shifted, plan.operations)))
 
 
 def next_vf(pci: str) -> str:
     """The address of the VF after the one at ``pci``."""
 
-    def after(match: re.Match[str]) -> str:
+    def following(match: re.Match[str]) -> str:
         number = (int(match[1], 16) << 3 | int(match[2])) + _STEP
         return f"{number >> 3:02x}.{number & 7}"
 
-    return _FUNCTION.sub(after, pci)
+    return _FUNCTION.sub(following, pci)
 
 
 def _twice(operation: Operation, own: SetVf, other: SetVf, *, bound: bool) -> Iterator[Operation]:
@@ -212,20 +215,12 @@ def _twice(operation: Operation, own: SetVf, other: SetVf, *, bound: bool) -> It
             yield operation
 
 
-def _first(plan: Plan, operation: Operation) -> Plan:
-    return _with(plan, (operation, *plan.operations))
-
-
-def _with(plan: Plan, operations: tuple[Operation, ...]) -> Plan:
-    return plan.model_copy(update={"operations": operations})
-
-
-def _with_argv(plan: Plan, change: Callable[[str], str], *before: str) -> Plan:
+def _with_argv(plan: Plan, change: Callable[[str], str], *added: str) -> Plan:
     """The arguments changed, with more of them in front of the devices."""
 
     def spoiled(guest: GuestPlan) -> GuestPlan:
         argv = [change(word) for word in guest.argv]
         place = argv.index("-device")
-        return guest.model_copy(update={"argv": (*argv[:place], *before, *argv[place:])})
+        return guest.model_copy(update={"argv": (*argv[:place], *added, *argv[place:])})
 
-    return plan.model_copy(update={"guests": tuple(spoiled(guest) for guest in plan.guests)})
+    return with_guests(plan, spoiled)
