@@ -23,6 +23,7 @@ from lab.errors import LabError, StartError
 from lab.events import Artifact, Emit, Failed, Note, Observed, Stage, Undone
 from lab.evidence import Evidence, HotplugEvidence, MigrationEvidence, Pair
 from lab.guest.hotplug import Hotplug
+from lab.guest.memory import scattered_mib
 from lab.guest.migration import Sides
 from lab.guest.pair import PAIR_SECONDS, pair
 from lab.guest.qemu import Guest, start
@@ -183,10 +184,29 @@ def _connect(run: _Run) -> None:
 
 
 def _observe(run: _Run) -> Evidence:
+    for guest in run.guests.values():
+        _warn_of_scattered(run, guest)
     evidence = observe(run.plan, run.host, run.guests, run.folder, run.emit)
     for guest in run.guests.values():
         guest.check()
     return evidence
+
+
+def _warn_of_scattered(run: _Run, guest: Guest) -> None:
+    """Where QEMU plays the NIC: a real one does not mind."""
+    if run.plan.facts.place is Place.LABHOST and _has_function(guest.plan):
+        scattered = scattered_mib(Path(f"/proc/{guest.pid}/smaps"))
+        if scattered:
+            text = f"guest {guest.name}: {scattered} MiB of its memory are not in huge pages: "
+            text += "the NIC that QEMU plays loses packets from there"
+            run.emit(Note(text=text, warning=True), b"")
+
+
+def _has_function(guest: GuestPlan) -> bool:
+    """Whether a PCI function is given to it, at its start or later."""
+    steps = (step for nic in guest.nics for step in nic.hotplug)
+    later = any(step.arguments.get("driver") == "vfio-pci" for step in steps)
+    return later or any(word.startswith("vfio-pci,") for word in guest.argv)
 
 
 def _unplug(run: _Run) -> tuple[HotplugEvidence, ...]:
