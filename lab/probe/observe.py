@@ -210,15 +210,13 @@ def _carrier(host: Host, lane: Lane) -> CarrierEvidence:
 
 
 def _on_path(plan: Plan, lane: Lane, frames: list[Frame]) -> Iterator[Frame]:
-    """Those of the host that the path explains: not what a hub repeats to other ports as well."""
-    lane_key = (lane.probe.guest, lane.probe.nic)
-    others = {
-        hop.device
-        for expectation in plan.expectations
-        if (expectation.guest, expectation.nic) == lane_key
-        for hop in expectation.bystanders
-    }
-    return (frame for frame in frames if frame.device not in others)
+    """Those of the host that count as nearest to the guest: at its hops, where they are said.
+
+    All ports hang on one hub: a bridge beside the way sees a frame too, perhaps after the guest.
+    """
+    hops = _expected(plan, lane).hops
+    devices = None if hops is None else {hop.device for hop in hops if hop.where == HOST}
+    return (frame for frame in frames if devices is None or frame.device in devices)
 
 
 def _exits(plan: Plan, host: Host, lanes: tuple[Lane, ...]) -> Iterator[ExitsEvidence]:
