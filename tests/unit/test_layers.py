@@ -31,7 +31,8 @@ LAYERS = (
     ("report",),
     ("results", "record"),
     ("places",),
-    ("run", "batch", "doctor"),
+    ("run", "runs", "doctor"),
+    ("batch", "ladder"),
     ("cli",),
     ("__main__",),
 )
@@ -41,7 +42,7 @@ OWNERS = {
     "jinja2": ("lab.model",),
     "pyroute2": ("lab.host",),
     "qemu": ("lab.qmp",),
-    "rich": ("lab.cli", "lab.report.screen", "lab.report.terminal"),
+    "rich": ("lab.cli", "lab.report.screen", "lab.report.terminal", "lab.report.ladder_terminal"),
     "ruamel": ("lab.model",),
     "scapy": ("lab.probe",),
 }
