@@ -60,7 +60,7 @@ class Stream:
         try:
             self._send()
         except OSError as error:
-            raise StartError(f"the tester cannot send: {error.strerror}") from error
+            raise StartError(f"the tester cannot send: {error.strerror or error}") from error
         finally:
             self._ended.set()
             with self._more:
@@ -138,6 +138,7 @@ def open_stream(
             sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         stack.enter_context(sock)
         sock.bind((facts.tester, 0))
+        sock.settimeout(_PACE_SECONDS)
         with host.inside(HOST):
             for tap in plan.taps:
                 opened = open_capture(tap, device=tap, program=WITH_RARP)
