@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from lab.evidence import StreamEvidence
 
@@ -83,8 +83,14 @@ class Account:
 
     @cached_property
     def stray(self) -> tuple[int, ...]:
-        """Lost while one carrier had the path for itself: nothing excuses these."""
-        return tuple(number for number in self.lost if not self._excused(number))
+        """Lost while one carrier had the path for itself: nothing excuses these.
+
+        What is lost in a row is one outage: where it touches a change of hands it belongs to that,
+        however long a busy machine takes over it. How long is `silence_ns`.
+        """
+        outages = groupby(enumerate(self.lost), lambda pair: pair[1] - pair[0])
+        rows = (tuple(number for _, number in row) for _, row in outages)
+        return tuple(number for row in rows if not any(map(self._excused, row)) for number in row)
 
     def ways(self, numbers: Iterable[int]) -> Counter[str]:
         """How many of these went which way."""

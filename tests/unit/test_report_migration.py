@@ -206,6 +206,18 @@ def test_losses_of_one_carrier_while_the_guest_stood_are_excused() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("outage", "stray"),
+    [(range(30, 60), ()), (range(30, 45), tuple(range(30, 45)))],
+    ids=["into a change of hands", "before it"],
+)
+def test_an_outage_belongs_to_the_change_of_hands_that_it_touches(
+    outage: range, stray: tuple[int, ...]
+) -> None:
+    stood = moved.at(moved.STOPPED), moved.at(moved.RESUMED)
+    assert Account(moved.stream((*moved.LOST, *outage)), stood).stray == stray
+
+
 def test_order_and_duplicates_are_counted() -> None:
     answers = ((0, 10), (2, 20), (1, 30), (2, 40), (3, 50))
     seen = moved.stream(end=4).model_copy(update={"answers": answers, "carried": {}})
