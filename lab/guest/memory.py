@@ -20,9 +20,12 @@ def scattered_mib(smaps: Path) -> int:
     """How many MiB of a guest's memory could be in huge pages and are not.
 
     ``smaps`` is the file of its QEMU in /proc (proc_pid_smaps(5)), whose largest mapping is the
-    guest's memory. Raises OSError when QEMU has ended.
+    guest's memory. 0 where QEMU has ended: whoever needs it next says so.
     """
-    mappings = [_kib(text) for text in _MAPPING.split(smaps.read_text()) if text]
+    try:
+        mappings = [_kib(text) for text in _MAPPING.split(smaps.read_text()) if text]
+    except OSError:
+        return 0
     size, huge = max(mappings, default=(0, 0))
     return (size // _HUGE_KIB * _HUGE_KIB - huge) // 1024
 

@@ -34,6 +34,5 @@ def test_the_guests_memory_is_the_largest_mapping(
     assert scattered_mib(file) == scattered
 
 
-def test_a_qemu_that_has_ended_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="smaps"):
-        scattered_mib(tmp_path / "smaps")
+def test_a_qemu_that_has_ended_has_none(tmp_path: Path) -> None:
+    assert scattered_mib(tmp_path / "smaps") == 0
