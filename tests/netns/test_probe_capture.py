@@ -48,10 +48,20 @@ def a() -> Iterator[socket.socket]:
             "link set va up\nlink set vb up\nlink set br0 up\n"
         )
         subprocess.run(["ip", "-batch", "-"], input=commands, text=True, check=True)
+        wait_until_forwarding("vb")
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
             sock.bind(("va", 0))
             yield sock
     os.close(fd)
+
+
+def wait_until_forwarding(port: str) -> None:
+    """A bridge drops what comes before it has been told of its port's carrier."""
+    deadline = time.monotonic() + 5
+    argv = ["bridge", "link", "show", "dev", port]
+    while "state forwarding" not in (said := subprocess.check_output(argv, text=True)):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.01)
 
 
 def last_seen(seen: PacketCapture, device: str) -> None:
