@@ -28,6 +28,7 @@ from lab.report.result import (
     Machines,
     Result,
     Versions,
+    commands_in,
     failed_result,
     paths_in,
 )
@@ -144,7 +145,7 @@ def _result(
         checks=verdict.checks,
         paths=paths_in(plan, evidence),
         costs=costs_in(evidence),
-        commands={guest.name: guest.command for guest in evidence.guests},
+        commands=commands_in(evidence),
         qmp={guest.name: tuple(commands(plan, guest.name).splitlines()) for guest in plan.guests},
         timings={**record.timings, "total": round(record.seconds, 3)},
     )
