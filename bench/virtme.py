@@ -1,0 +1,110 @@
+"""``lab run vhost`` beside virtme-ng, which boots the same kernel on the same QEMU and runs true.
+
+The kernel is Debian's package as the guest image was made from it, unpacked; virtme-ng gets the
+image's QEMU and the accelerator that the lab would take.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.figures import Row, aimed, row
+from bench.places import here, images, lab_run
+from lab.errors import StartError
+from lab.rundir import open_rundir
+
+TITLE = "lab run vhost beside virtme-ng running true"
+PAIRS = 5
+_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Vng:
+    """virtme-ng, ready: its command line and where it runs."""
+
+    argv: tuple[str, ...]
+    folder: Path
+    environment: dict[str, str]
+
+
+def run() -> Iterator[Row]:
+    """Seconds of each, interleaved, and the ratio; a lab run verifies and tears down as well."""
+    with tempfile.TemporaryDirectory() as folder, _vng(Path(folder)) as vng:
+        lab_run("vhost", Path(folder, "warm"))
+        pairs = [
+            (_timed_lab(Path(folder, f"run-{number}")), _timed_vng(vng)) for number in range(PAIRS)
+        ]
+    labs, vngs = ([pair[index] for pair in pairs] for index in (0, 1))
+    yield row("lab run vhost, verified and torn down", "s", labs)
+    yield row("vng -- true", "s", vngs)
+    ratio = row("lab over vng", "times", [ours / theirs for ours, theirs in pairs])
+    yield aimed(ratio, "< 1", met=ratio.value < 1)
+
+
+def _timed_lab(out: Path) -> float:
+    began = time.monotonic()
+    lab_run("vhost", out)
+    return time.monotonic() - began
+
+
+def _timed_vng(vng: Vng) -> float:
+    began = time.monotonic()
+    # It wants a terminal for the guest's console; script(1) gives it one.
+    argv = ["script", "--quiet", "--return", "--command", shlex.join(vng.argv), "/dev/null"]
+    done = subprocess.run(
+        argv,
+        cwd=vng.folder,
+        env=vng.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    if done.returncode:
+        raise StartError(
+            f"virtme-ng ended with status {done.returncode}",
+            argv=vng.argv,
+            returncode=done.returncode,
+            output=(done.stdout + done.stderr).decode(errors="replace"),
+        )
+    return time.monotonic() - began
+
+
+@contextmanager
+def _vng(folder: Path) -> Iterator[Vng]:
+    """Unpack the kernel, and stand the image's QEMU where virtme-ng looks for one."""
+    kernel = _kernel(folder / "kernel")
+    (folder / "bin").mkdir()
+    qemu = folder / "bin" / "qemu-system-x86_64"
+    image = images().labhost
+    exports = "".join(f"export {key}={shlex.quote(v)}\n" for key, v in image.qemu_env().items())
+    qemu.write_text(f'#!/bin/sh\n{exports}exec {shlex.join(image.qemu_argv())} "$@"\n')
+    qemu.chmod(0o755)
+    with open_rundir() as rundir:
+        accelerator = here(rundir).facts.accelerator
+    plain = ("--disable-kvm",) if accelerator == "tcg" else ()
+    path = f"{qemu.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    yield Vng(
+        ("vng", "-r", str(kernel), *plain, "--", "true"), folder, {**os.environ, "PATH": path}
+    )
+
+
+def _kernel(folder: Path) -> Path:
+    """The vmlinuz of the package that the guest's kernel comes from, its modules beside it."""
+    release = images().guest.manifest.kernel
+    version = images().guest.version_of(f"linux-image-{release}")
+    debs = (images().cache / "packages").glob(f"linux-image-{release}_*.deb")
+    deb = next((deb for deb in debs if version.replace(":", "%3a") in deb.name), None)
+    if deb is None:
+        raise StartError(f"the package of kernel {version} is not in the cache any more")
+    subprocess.run(["dpkg-deb", "-x", str(deb), str(folder)], check=True)
+    return folder / "boot" / f"vmlinuz-{release}"
