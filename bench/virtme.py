@@ -81,30 +81,50 @@ def _timed_vng(vng: Vng) -> float:
 
 @contextmanager
 def _vng(folder: Path) -> Iterator[Vng]:
-    """Unpack the kernel, and stand the image's QEMU where virtme-ng looks for one."""
-    kernel = _kernel(folder / "kernel")
-    (folder / "bin").mkdir()
-    qemu = folder / "bin" / "qemu-system-x86_64"
-    image = images().labhost
-    exports = "".join(f"export {key}={shlex.quote(v)}\n" for key, v in image.qemu_env().items())
-    qemu.write_text(f'#!/bin/sh\n{exports}exec {shlex.join(image.qemu_argv())} "$@"\n')
-    qemu.chmod(0o755)
+    """Unpack kernel and tools; everything that virtme-ng needs is found by PATH."""
+    release = images().guest.manifest.kernel
+    _unpack(f"linux-image-{release}", folder / "root")
+    programs = folder / "bin"
+    programs.mkdir()
+    _stand_in(programs)
     with open_rundir() as rundir:
         accelerator = here(rundir).facts.accelerator
     plain = ("--disable-kvm",) if accelerator == "tcg" else ()
-    path = f"{qemu.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    kernel = folder / "root" / "boot" / f"vmlinuz-{release}"
+    path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     yield Vng(
         ("vng", "-r", str(kernel), *plain, "--", "true"), folder, {**os.environ, "PATH": path}
     )
 
 
-def _kernel(folder: Path) -> Path:
-    """The vmlinuz of the package that the guest's kernel comes from, its modules beside it."""
-    release = images().guest.manifest.kernel
-    version = images().guest.version_of(f"linux-image-{release}")
-    debs = (images().cache / "packages").glob(f"linux-image-{release}_*.deb")
-    deb = next((deb for deb in debs if version.replace(":", "%3a") in deb.name), None)
-    if deb is None:
-        raise StartError(f"the package of kernel {version} is not in the cache any more")
-    subprocess.run(["dpkg-deb", "-x", str(deb), str(folder)], check=True)
-    return folder / "boot" / f"vmlinuz-{release}"
+def _stand_in(programs: Path) -> None:
+    """The image's QEMU, kmod and busybox under the names by which virtme-ng looks for them."""
+    image = images().labhost
+    _unpack("kmod", programs.parent / "root")
+    _unpack("busybox-static", programs.parent / "root")
+    kmod = programs.parent / "root" / "usr" / "bin" / "kmod"
+    loader, *libraries = image.qemu_argv()[:3]
+    for name in ("depmod", "modprobe"):
+        _script(programs / name, (loader, "--argv0", name, *libraries, str(kmod)), {})
+    _script(programs / "qemu-system-x86_64", image.qemu_argv(), image.qemu_env())
+    (programs / "busybox").symlink_to(programs.parent / "root" / "usr" / "bin" / "busybox")
+
+
+def _script(file: Path, argv: tuple[str, ...], environment: dict[str, str]) -> None:
+    exports = "".join(f"export {name}={shlex.quote(v)}\n" for name, v in environment.items())
+    file.write_text(f'#!/bin/sh\n{exports}exec {shlex.join(argv)} "$@"\n')
+    file.chmod(0o755)
+
+
+def _unpack(package: str, folder: Path) -> None:
+    """A package of the images, from the cache of what they were made from."""
+    for image in (images().guest, images().labhost):
+        for each in image.packages:
+            if each.name == package:
+                name = f"{package}_{each.version.replace(':', '%3a')}_*.deb"
+                deb = next((images().cache / "packages").glob(name), None)
+                if deb is None:
+                    raise StartError(f"package {package} {each.version} is not in the cache")
+                subprocess.run(["dpkg-deb", "-x", str(deb), str(folder)], check=True)
+                return
+    raise StartError(f"no image has a package {package}")
