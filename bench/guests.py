@@ -45,7 +45,7 @@ def topology(number: int) -> str:
         f"  guest{index}:\n"
         "    driver: virtio_net\n"
         "    carrier: qemu\n"
-        f"    hops: [wire, uplink, br0, tap, guest{index}]\n"
+        "    hops: [wire, uplink, br0, tap, guest]\n"
         for index in range(number)
     )
     return (
