@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from bench.figures import Finding, Findings, markdown, placed
+from lab import machine as lab_machine
 
 # Each is a module with a TITLE and a function ``run`` that yields rows.
 NAMES = ("overhead", "restore", "stages", "matching", "virtme", "memory", "guests")
@@ -57,11 +58,9 @@ def keep(name: str, finding: Finding) -> None:
 
 def machine() -> str:
     """The machine in one line: CPU, how many, kernel, and how busy it is."""
-    cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
-    names = (line.partition(":")[2].strip() for line in cpuinfo if line.startswith("model name"))
     system = f"Linux {platform.release()}, Python {platform.python_version()}"
     load = os.getloadavg()[0]
-    return f"{next(names, 'unknown CPU')} x {os.cpu_count()}, {system}, load {load:.1f} at the end"
+    return f"{lab_machine.cpu()} x {os.cpu_count()}, {system}, load {load:.1f} at the end"
 
 
 if __name__ == "__main__":

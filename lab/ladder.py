@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from lab import machine
 from lab.errors import UsageError
 from lab.evidence import Evidence
 from lab.labhost.accelerator import Choice
@@ -40,7 +41,6 @@ LAYERS = tuple(_ABOVE)
 
 # One guest everywhere: like is compared with like.
 _SETTINGS = {"macvtap": ("guests=1",), "sriov": ("guests=1",)}
-_CPUINFO = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def ladder_of(
         outcome=_outcome(rungs, promises),
         status=max([*(rung.status for rung in rungs), *(_status(each) for each in promises)]),
         date=datetime.now().astimezone().isoformat(timespec="seconds"),
-        cpu=_cpu(_CPUINFO.read_text()),
+        cpu=machine.cpu(),
         seconds=round(seconds, 3),
         rounds=request.rounds,
         jobs=request.jobs,
@@ -172,9 +172,3 @@ def _measured(result: Result, folder: Path) -> measured.Run:
     except (OSError, ValidationError):
         evidence = None
     return measured.Run(result, evidence, str(folder))
-
-
-def _cpu(cpuinfo: str) -> str:
-    """The machine's CPU in its own words (proc_cpuinfo(5))."""
-    names = (line for line in cpuinfo.splitlines() if line.startswith("model name"))
-    return next(names, "").partition(":")[2].strip() or "unknown"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from lab import machine
 from lab.errors import InterruptedRunError, UsageError
 from lab.evidence import Evidence
 from lab.model.load import load_topology
@@ -18,8 +19,9 @@ from lab.plan.data import Attach, Facts, Place, Plan
 from lab.plan.hotplug import hotplugged
 from lab.plan.script import commands
 from lab.record import Listener, Record
+from lab.report.counting import costs_in
 from lab.report.judge import judge
-from lab.report.result import Accelerators, Result, Versions, costs_in, paths_in
+from lab.report.result import Accelerators, Machines, Result, Versions, paths_in
 from lab.results import ResultsFolder, open_results
 
 
@@ -114,6 +116,7 @@ def _result(
             host_kernel=evidence.host_kernel,
             guest_kernel=guest.kernel if guest else None,
         ),
+        machine=_machines(evidence),
         checks=verdict.checks,
         paths=paths_in(plan, evidence),
         costs=costs_in(evidence),
@@ -121,6 +124,13 @@ def _result(
         qmp={guest.name: tuple(commands(plan, guest.name).splitlines()) for guest in plan.guests},
         timings={**record.timings, "total": round(record.seconds, 3)},
     )
+
+
+def _machines(evidence: Evidence) -> Machines:
+    seen = evidence.machine
+    if seen is None:
+        return Machines(here=machine.cpu())
+    return Machines(here=machine.cpu(), cpu=seen.cpu, clock_source=seen.clock_source)
 
 
 def _saved(result: Result, folder: ResultsFolder) -> Result:

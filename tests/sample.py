@@ -26,8 +26,9 @@ from lab.plan.data import (
     Plan,
     ProbePlan,
 )
+from lab.report.counting import costs_in
 from lab.report.judge import judge
-from lab.report.result import Accelerators, Result, Versions, costs_in, paths_in
+from lab.report.result import Accelerators, Result, Versions, paths_in
 
 SIZES = (60, 590, 1514)
 HOPS = (

@@ -59,6 +59,7 @@ def show(ladder: Ladder, console: Console) -> None:
     _show_promises(ladder.promises, console)
     _show_flags(ladder.flags, console)
     _show_problems(ladder.rungs, console)
+    _show_not_measured(ladder.rungs, console)
     _show_end(ladder, console)
 
 
@@ -141,26 +142,38 @@ def _show_problems(rungs: Sequence[Rung], console: Console) -> None:
         for problem in rung.problems:
             text = Text(f"{rung.name}: {problem}", style="red")
             console.print(Padding(text, (0, 0, 0, _INDENT)))
-    reasons = dict.fromkeys(
-        (rung.name, key, why) for rung in rungs for key, why in rung.not_measured.items()
-    )
-    for name, key, why in reasons:
-        text = Text(f"{name}: {key} was not measured: {why}", style="dim")
-        console.print(Padding(text, (0, 0, 0, _INDENT)))
+
+
+def _show_not_measured(rungs: Sequence[Rung], console: Console) -> None:
+    """One line for each reason, as most hold for many rungs."""
+    names: dict[str, dict[str, None]] = {}
+    climbed: dict[str, dict[str, None]] = {}
+    for rung in rungs:
+        for name, why in rung.not_measured.items():
+            names.setdefault(why, {})[name] = None
+            climbed.setdefault(why, {})[rung.name] = None
+    for why, missing in names.items():
+        where = "" if len(climbed[why]) == len(rungs) else f" ({', '.join(climbed[why])})"
+        text = f"not measured: {', '.join(missing)}{where}: {why}"
+        console.print(Padding(Text(text, style="dim"), (0, 0, 0, _INDENT)))
 
 
 def _show_end(ladder: Ladder, console: Console) -> None:
-    kept = sum(each.outcome is Outcome.PASS for each in ladder.promises)
     green = sum(rung.outcome.green for rung in ladder.rungs)
     text = Text(f"\n{'':{_INDENT}}{ladder.outcome.upper()}", style=_STYLES[ladder.outcome])
     text.append(f"  {green} of {len(ladder.rungs)} rungs passed", style="")
-    text.append(f", {kept} of {len(ladder.promises)} promises kept", style="")
+    text.append(_kept(ladder.promises), style="")
     text.append(f"; {_rounds(ladder.rounds)} in {ladder.seconds:.0f} s", style="")
     console.print(text)
     on = ladder.rungs[0].accelerator
     told = f"lab host {(on.labhost or 'none').upper()}, guest {(on.guest or '?').upper()}"
     words = f"{told}, {ladder.cpu}: counts hold anywhere, times only beside each other"
     console.print(Padding(Text(words, style="dim"), (0, 0, 0, _INDENT)))
+
+
+def _kept(promises: Sequence[Kept]) -> str:
+    kept = sum(each.outcome is Outcome.PASS for each in promises)
+    return f", {kept} of {len(promises)} promises kept" if promises else ""
 
 
 def _rounds(number: int) -> str:
