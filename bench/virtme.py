@@ -23,7 +23,7 @@ from lab.errors import StartError
 from lab.rundir import open_rundir
 
 TITLE = "lab run vhost beside virtme-ng running true"
-PAIRS = 5
+PAIRS = 4
 _SECONDS = 300.0
 
 
@@ -40,8 +40,10 @@ def run() -> Iterator[Row]:
     """Seconds of each, interleaved, and the ratio; a lab run verifies and tears down as well."""
     with tempfile.TemporaryDirectory() as folder, _vng(Path(folder)) as vng:
         lab_run("vhost", Path(folder, "warm"))
+        status = _rehearsed(vng)
         pairs = [
-            (_timed_lab(Path(folder, f"run-{number}")), _timed_vng(vng)) for number in range(PAIRS)
+            (_timed_lab(Path(folder, f"run-{number}")), _timed_vng(vng, status))
+            for number in range(PAIRS)
         ]
     labs, vngs = ([pair[index] for pair in pairs] for index in (0, 1))
     yield row("lab run vhost, verified and torn down", "s", labs)
@@ -56,12 +58,31 @@ def _timed_lab(out: Path) -> float:
     return time.monotonic() - began
 
 
-def _timed_vng(vng: Vng) -> float:
+def _timed_vng(vng: Vng, status: int) -> float:
     began = time.monotonic()
-    # It wants a terminal for the guest's console; script(1) gives it one.
-    argv = ["script", "--quiet", "--return", "--command", shlex.join(vng.argv), "/dev/null"]
-    done = subprocess.run(
-        argv,
+    done = _boot(vng, vng.argv)
+    if done.returncode != status:
+        raise _failure(vng, done)
+    return time.monotonic() - began
+
+
+def _rehearsed(vng: Vng) -> int:
+    """The exit status of a boot that was seen to run the program to its end.
+
+    Where the machine has no udev, virtme-ng cannot bring the program's own status home, and ends
+    with 255; on the guest's console it can be read.
+    """
+    program, *options = vng.argv
+    done = _boot(vng, (program, "--verbose", *options))
+    if b"script exited with code 0" not in done.stdout:
+        raise _failure(vng, done)
+    return done.returncode
+
+
+def _boot(vng: Vng, argv: tuple[str, ...]) -> subprocess.CompletedProcess[bytes]:
+    """It wants a terminal for the guest's console; script(1) gives it one."""
+    return subprocess.run(
+        ["script", "--quiet", "--return", "--command", shlex.join(argv), "/dev/null"],
         cwd=vng.folder,
         env=vng.environment,
         stdin=subprocess.DEVNULL,
@@ -69,14 +90,15 @@ def _timed_vng(vng: Vng) -> float:
         timeout=_SECONDS,
         check=False,
     )
-    if done.returncode:
-        raise StartError(
-            f"virtme-ng ended with status {done.returncode}",
-            argv=vng.argv,
-            returncode=done.returncode,
-            output=(done.stdout + done.stderr).decode(errors="replace"),
-        )
-    return time.monotonic() - began
+
+
+def _failure(vng: Vng, done: subprocess.CompletedProcess[bytes]) -> StartError:
+    return StartError(
+        f"virtme-ng ended with status {done.returncode}",
+        argv=vng.argv,
+        returncode=done.returncode,
+        output=(done.stdout + done.stderr).decode(errors="replace"),
+    )
 
 
 @contextmanager
@@ -87,6 +109,10 @@ def _vng(folder: Path) -> Iterator[Vng]:
     programs = folder / "bin"
     programs.mkdir()
     _stand_in(programs)
+    # Once for all boots: without the list, virtme-ng would make it anew each time.
+    (folder / "root" / "lib").symlink_to("usr/lib")
+    depmod = (str(programs / "depmod"), "-b", str(folder / "root"), release)
+    subprocess.run(depmod, check=True)
     with open_rundir() as rundir:
         accelerator = here(rundir).facts.accelerator
     plain = ("--disable-kvm",) if accelerator == "tcg" else ()
