@@ -226,6 +226,28 @@ class DueEvidence(Data):
     trips_ns: tuple[int, ...]
 
 
+class Trial(Data):
+    """``sent`` echoes of one size at a rate, and how many were lost; untraced.
+
+    ``reached`` is whether the tester could send at that rate.
+    """
+
+    size: int
+    pps: float
+    sent: int
+    lost: int
+    reached: bool
+
+
+class TcpEvidence(Data):
+    """Bits per second of TCP payload (iperf3), and how many bytes went to and fro one by one."""
+
+    in_bps: float
+    out_bps: float
+    transactions: int
+    seconds: float
+
+
 class CostsEvidence(Data):
     """What was counted, and timed, while packets of one NIC crossed.
 
@@ -239,6 +261,8 @@ class CostsEvidence(Data):
     burst: int = 1
     windows: tuple[CostWindow, ...] = ()
     due: DueEvidence | None = None
+    trials: tuple[Trial, ...] = ()
+    tcp: TcpEvidence | None = None
     unmeasured: dict[str, str] = Field(default_factory=dict)
     missing: tuple[str, ...] = ()
 

@@ -15,8 +15,9 @@ from lab.model.load import load_topology
 from lab.places import OpenPlace, WantedPlace, check, facts_of, open_place
 from lab.plan import sabotage
 from lab.plan.build import build
-from lab.plan.data import Attach, Facts, Place, Plan
+from lab.plan.data import Attach, CostLevel, Facts, Place, Plan
 from lab.plan.hotplug import hotplugged
+from lab.plan.proof import with_costs
 from lab.plan.script import commands
 from lab.record import Listener, Record
 from lab.report.counting import costs_in
@@ -39,6 +40,7 @@ class RunRequest:
     sabotage: str | None = None
     attach: Attach = Attach.COLD
     rounds: int = 1
+    costs: CostLevel = CostLevel.BRIEF
     out: Path | None = None
     keep: bool = False
 
@@ -82,6 +84,7 @@ def _draft(request: RunRequest) -> Plan:
 def _plan(request: RunRequest, facts: Facts) -> Plan:
     """The plan, spoiled if that is asked for."""
     plan = build(load_topology(request.topology, request.settings), facts)
+    plan = with_costs(plan, request.costs)
     if request.attach is Attach.HOTPLUG:
         plan = hotplugged(plan, request.rounds)
     if request.sabotage is None:

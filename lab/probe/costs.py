@@ -19,11 +19,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lab.errors import CannotError
-from lab.evidence import CostsEvidence, CostWindow, DueEvidence
-from lab.plan.data import ProbePlan
+from lab.evidence import CostsEvidence, CostWindow, DueEvidence, TcpEvidence, Trial
+from lab.plan.data import CostLevel, ProbePlan
 from lab.probe.echoes import Echoes
-from lab.probe.lane import Guest
+from lab.probe.lane import Guest, Lane
 from lab.probe.qemu import Qemu, cpu_ns
+from lab.probe.rate import zero_loss_trials
+from lab.probe.tcp import observe_tcp
 from lab.probe.trace import open_tracing
 from lab.probe.watch import Counts, Watch
 
@@ -34,10 +36,14 @@ QEMU_NS, VHOST_NS = "cpu_qemu_ns", "cpu_vhost_ns"
 _TRIPS = 5
 _WINDOWS_BETWEEN_IDLE = 5
 _WARM_UP = 5
-_DUE = 50
+_SHORT_IDLE = 25
+_DUE = {CostLevel.BRIEF: 50, CostLevel.FULL: 500}
+# How many times the plan's round trips.
+_TIMES = {CostLevel.BRIEF: 1, CostLevel.FULL: 3}
 # How long to wait between echoes, in round trips; and what a kernel's timer needs at least.
 _PAUSE_TRIPS, _SHORTEST_PAUSE_NS, _LONGEST_PAUSE_NS = 2, 1_000_000, 20_000_000
-_BURSTS, _LEAST_BURST_WINDOWS, _BURST_WINDOWS, _BURST_SECONDS = 4, 3, 5, 0.4
+_BURSTS, _LEAST_BURST_WINDOWS, _MOST_BURST_WINDOWS = 4, 3, 8
+_BURST_SECONDS = {CostLevel.BRIEF: 0.3, CostLevel.FULL: 2.0}
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,8 @@ class Costing:
     kvm: bool
     windows: list[CostWindow] = field(default_factory=list)
     due: DueEvidence | None = None
+    trials: tuple[Trial, ...] = ()
+    tcp: TcpEvidence | None = None
     unmeasured: dict[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
@@ -114,6 +122,8 @@ class Costing:
             burst=BURST,
             windows=tuple(self.windows),
             due=self.due,
+            trials=self.trials,
+            tcp=self.tcp,
             unmeasured=self.unmeasured,
             missing=self.missing,
         )
@@ -128,17 +138,26 @@ def observe_costs(probe: ProbePlan, guest: Guest, qemu: Qemu, sock: socket.socke
     echoes = Echoes(sock)
     try:
         pause = _warm_up(echoes, probe.window)
-        _untraced(costing, echoes, qemu, pause)
+        _untraced(costing, echoes, qemu, pause, _DUE[probe.costs])
         with open_tracing() as tracing:
             watch = Watch(tracing, qemu, kvm=costing.kvm)
             costing.unmeasured |= watch.refused
             tracing.start()
-            _ping_pong(costing, echoes, watch, pause, probe.window)
-            _bursts(costing, echoes, watch, pause)
+            _ping_pong(costing, echoes, watch, pause, probe.window * _TIMES[probe.costs])
+            _bursts(costing, echoes, watch, pause, _BURST_SECONDS[probe.costs])
             tracing.stop()
     except CannotError as error:
         costing.missing = (error.message,)
     return costing
+
+
+def observe_rates(costing: Costing, lane: Lane, sock: socket.socket) -> None:
+    """Rates without loss, and TCP; in the namespace of the tester."""
+    costing.trials = zero_loss_trials(sock)
+    try:
+        costing.tcp = observe_tcp(lane)
+    except CannotError as error:
+        costing.unmeasured["tcp"] = error.message
 
 
 def _warm_up(echoes: Echoes, wanted: int) -> int:
@@ -148,12 +167,12 @@ def _warm_up(echoes: Echoes, wanted: int) -> int:
     return min(max(pause, _SHORTEST_PAUSE_NS), _LONGEST_PAUSE_NS)
 
 
-def _untraced(costing: Costing, echoes: Echoes, qemu: Qemu, pause: int) -> None:
-    """Packets and none, in like spans."""
+def _untraced(costing: Costing, echoes: Echoes, qemu: Qemu, pause: int, number: int) -> None:
+    """None, packets at due times, bursts."""
     before = _cpu(costing, qemu)
-    echoes.rest(_DUE * pause // 2)
+    echoes.rest(_SHORT_IDLE * pause)
     between = _cpu(costing, qemu)
-    sent = echoes.at_due_times(_DUE, pause)
+    sent = echoes.at_due_times(number, pause)
     after = _cpu(costing, qemu)
     answered = len(sent.since_sent_ns)
     packets, lost = sent.sent + answered, sent.sent - answered
@@ -219,12 +238,12 @@ def _trips(echoes: Echoes, pause: int, done: int, wanted: int) -> _Window:
     return _Window("ping-pong", began, time.monotonic_ns(), 2 * _TRIPS, 0, tuple(trips))
 
 
-def _bursts(costing: Costing, echoes: Echoes, watch: Watch, pause: int) -> None:
+def _bursts(costing: Costing, echoes: Echoes, watch: Watch, pause: int, seconds: float) -> None:
     """The windows are as many as a slow path lets them be within a time."""
     windows: list[_Window] = []
-    end = time.monotonic() + _BURST_SECONDS
+    end = time.monotonic() + seconds
     while len(windows) < _LEAST_BURST_WINDOWS or (
-        len(windows) < _BURST_WINDOWS and time.monotonic() < end
+        len(windows) < _MOST_BURST_WINDOWS and time.monotonic() < end
     ):
         began = time.monotonic_ns()
         packets, lost = _burst_window(echoes, pause)

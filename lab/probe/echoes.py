@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from lab.probe.frames import Ends, echo_request
 
 _PATIENCE_NS = 3_000_000_000
+# After a flood, which is at least as long: all of it is on its way at most.
+_LOST_NS = 1_000_000_000
 _IDENTIFIER = 0x6C62
 _SOL_RAW = 255
 _ICMP_FILTER = 1
@@ -46,6 +48,14 @@ class Sent:
     since_due_ns: tuple[int, ...]
     since_sent_ns: tuple[int, ...]
     late_ns: int
+
+
+@dataclass(frozen=True)
+class Flood:
+    """``seconds`` is how long sending took."""
+
+    answered: int
+    seconds: float
 
 
 def open_icmp(ends: Ends) -> socket.socket:
@@ -122,6 +132,20 @@ class Echoes:
             since_sent_ns=tuple(stamp - left[echo] for echo, stamp in came.items()),
             late_ns=late,
         )
+
+    def flood(self, number: int, pause_ns: int) -> Flood:
+        """Send one every ``pause_ns``, or as fast as possible; look for answers afterwards only."""
+        requests = self._requests(number)
+        began = due = time.monotonic_ns()
+        for request in requests:
+            if (left := due - time.monotonic_ns()) > 0:
+                select.select([], [], [], left / 1e9)
+            self._socket.send(request)
+            due += pause_ns
+        seconds = (time.monotonic_ns() - began) / 1e9
+        open_ = {request[4:] for request in requests}
+        came = self._answers(open_, time.time_ns() + _LOST_NS, len(open_))
+        return Flood(len(came), seconds)
 
     def rest(self, pause_ns: int) -> None:
         """Do nothing for a while; what comes meanwhile is dropped."""

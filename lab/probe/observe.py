@@ -28,11 +28,11 @@ from lab.evidence import (
     RingEvidence,
     VfState,
 )
-from lab.plan.data import HOST, WIRE, AddBridge, Expectation, Plan, ProbePlan
+from lab.plan.data import HOST, WIRE, AddBridge, CostLevel, Expectation, Plan, ProbePlan
 from lab.probe import inside, questions
 from lab.probe.capture import Frame, PacketCapture, open_capture
 from lab.probe.carrier import carrier_evidence
-from lab.probe.costs import observe_costs
+from lab.probe.costs import observe_costs, observe_rates
 from lab.probe.echoes import open_icmp
 from lab.probe.exits import exits_evidence
 from lab.probe.frames import Ends, build
@@ -224,6 +224,9 @@ def _counted(host: Host, lane: Lane) -> Counted:
         sock = open_icmp(lane.ends)
     with sock:
         costing = observe_costs(lane.probe, lane.guest, qemu, sock)
+        if lane.probe.costs is CostLevel.FULL and not costing.missing:
+            with host.inside(WIRE):
+                observe_rates(costing, lane, sock)
     return Counted(
         carrier_evidence(lane.probe, qemu, lane.guest.qmp, costing),
         exits_evidence(lane.probe, costing),

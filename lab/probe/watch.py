@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from lab.errors import CannotError
 from lab.probe.qemu import Qemu
@@ -76,7 +77,10 @@ class Watch:
         self._groups: set[str] = set()
         tracing.use_clock("mono")
         for selection in selections(qemu, kvm=kvm, text=tracing.format):
-            self._select(selection)
+            if selection.groups == (INJECTED,) and _delivered_by_hardware():
+                self.refused[INJECTED] = "the hardware delivers interrupts past KVM (AVIC, APICv)"
+            else:
+                self._select(selection)
 
     def counts(self, spans: Sequence[tuple[int, int]]) -> list[Counts]:
         """What happened in each span, from one time.monotonic_ns() to another, in order.
@@ -240,6 +244,12 @@ def _words(text: Callable[[str], str], kind: str) -> dict[int, str]:
         return next(iter(symbols(text(kind))), {})
     except OSError:
         return {}
+
+
+def _delivered_by_hardware() -> bool:
+    parameters = ("kvm_amd/parameters/avic", "kvm_intel/parameters/enable_apicv")
+    files = [Path("/sys/module", each) for each in parameters]
+    return any(file.exists() and file.read_text().strip() in {"Y", "1"} for file in files)
 
 
 def _any(field: str, values: Iterable[int]) -> str:

@@ -52,7 +52,7 @@ class Counted(Data):
     cpu_softirq_us       CPU time of the host's kernel for packets outside of these, at both ends of
                          the cable, traced
 
-    ``reasons`` splits counts: ``exits_to_qemu`` by KVM's reason, ``exits`` (all of them) by the
+    ``reasons`` splits counts: ``exits_to_qemu`` by KVM's reason, ``exits_kernel_only`` by the
     hardware's, ``qemu_syscalls`` by name and file (``writev tap``).
     """
 
@@ -80,11 +80,16 @@ class Latency(Data):
 
 
 class ZeroLoss(Data):
-    """The highest rate of frames of one size of which none was lost (RFC 2544, section 26.1)."""
+    """The highest rate of frames of one size of which none was lost (RFC 2544, section 26.1).
+
+    Each frame comes back, so as many pass the other way. ``tester_limited`` is where none was ever
+    lost because the tester could send no faster. A rate of 0 is one without a trial that lost none.
+    """
 
     size: int
     pps: float
     trials: int
+    tester_limited: bool = False
 
 
 class Tcp(Data):

@@ -10,9 +10,16 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lab.evidence import CostsEvidence, CostWindow, DueEvidence, Evidence
+from lab.evidence import (
+    CostsEvidence,
+    CostWindow,
+    DueEvidence,
+    Evidence,
+    TcpEvidence,
+    Trial,
+)
 from lab.plan.data import HOST, Direction
-from lab.report.costs import Costs, Count, Counted, Latency, Pattern
+from lab.report.costs import Costs, Count, Counted, Latency, Pattern, Tcp, ZeroLoss
 
 TO_QEMU = "exits_to_qemu"
 KERNEL_ONLY = "exits_kernel_only"
@@ -32,7 +39,8 @@ _PLAIN = (
 )
 _CPU_TIMES = {"cpu_qemu_us": "cpu_qemu_ns", "cpu_vhost_us": "cpu_vhost_ns"}
 _SOFTIRQ_TIME = ("cpu_softirq_us", "softirq_ns")
-_SPLIT = (TO_QEMU, _EXITS, SYSCALLS)
+# How the hardware calls the exits (SVM, VMX) that KVM hands to QEMU for these reasons.
+_HANDED_ON = {"MMIO": ("npf", "ept_misconfig", "ept_violation"), "IO": ("io", "io_instruction")}
 _GROUPS = {
     KERNEL_ONLY: _EXITS,
     KICKS: _MMIO_WRITES,
@@ -94,6 +102,8 @@ def _costs(seen: CostsEvidence, evidence: Evidence) -> Costs:
         host_hops=_host_hops(seen, evidence),
         latency=_latency(seen.due) if seen.due and seen.due.trips_ns else None,
         observer=_observer(seen),
+        zero_loss=tuple(_zero_loss(seen.trials)),
+        tcp=_tcp(seen.tcp) if seen.tcp else None,
         not_measured=dict(_not_measured(seen)),
     )
 
@@ -116,11 +126,7 @@ def _counted(seen: CostsEvidence, pattern: Pattern, *, kicks: bool) -> Counted:
         windows=len(traced.busy),
         packets=round(statistics.fmean(each.packets for each in traced.busy)),
         counts=counts,
-        reasons={
-            group: found
-            for group in _SPLIT
-            if group in traced.groups and (found := dict(_reasons(traced, group)))
-        },
+        reasons={name: told for name, told in _split(traced) if told},
     )
 
 
@@ -145,6 +151,29 @@ def _times(traced: _Windows, untraced: _Windows) -> Iterator[tuple[str, Count]]:
     name, group = _SOFTIRQ_TIME
     if group in traced.groups:
         yield name, _count_of([ns / 1000 for ns in traced.per_packet(group)])
+
+
+def _split(windows: _Windows) -> Iterator[tuple[str, dict[str, float]]]:
+    """What counts are made of."""
+    told = {
+        group: dict(_reasons(windows, group))
+        for group in (TO_QEMU, _EXITS, SYSCALLS)
+        if group in windows.groups
+    }
+    if {TO_QEMU, _EXITS} <= told.keys():
+        told[KERNEL_ONLY] = _without(told[_EXITS], told[TO_QEMU])
+    told.pop(_EXITS, None)
+    yield from told.items()
+
+
+def _without(every: Mapping[str, float], to_qemu: Mapping[str, float]) -> dict[str, float]:
+    """The hardware's reasons of the exits that KVM did not hand on."""
+    left = dict(every)
+    for reason, names in _HANDED_ON.items():
+        name = next((name for name in names if name in left), "")
+        if name and reason in to_qemu:
+            left[name] = round(left[name] - to_qemu[reason], _DIGITS)
+    return {name: value for name, value in left.items() if value >= _WORTH_TELLING}
 
 
 def _reasons(windows: _Windows, group: str) -> Iterator[tuple[str, float]]:
@@ -187,6 +216,29 @@ def _percentiles(times_ns: Sequence[int]) -> Mapping[int, float]:
         return dict.fromkeys((50, 90, 99), round(times_ns[0] / 1000, 1))
     cuts = statistics.quantiles(times_ns, n=100, method="inclusive")
     return {percent: round(cuts[percent - 1] / 1000, 1) for percent in (50, 90, 99)}
+
+
+def _zero_loss(trials: Sequence[Trial]) -> Iterator[ZeroLoss]:
+    """Of each size the highest rate that lost nothing, also when it was tried again."""
+    for size in dict.fromkeys(trial.size for trial in trials):
+        mine = [trial for trial in trials if trial.size == size]
+        bad = {trial.pps for trial in mine if trial.lost or not trial.reached}
+        lossless = [trial.pps for trial in mine if trial.pps not in bad]
+        lossy = [trial for trial in mine if trial.lost]
+        yield ZeroLoss(
+            size=size,
+            pps=round(max(lossless, default=0.0), 1),
+            trials=len(mine),
+            tester_limited=not lossy,
+        )
+
+
+def _tcp(seen: TcpEvidence) -> Tcp:
+    return Tcp(
+        in_mbit=round(seen.in_bps / 1e6, 2),
+        out_mbit=round(seen.out_bps / 1e6, 2),
+        transactions=round(seen.transactions / seen.seconds, 1),
+    )
 
 
 def _observer(seen: CostsEvidence) -> float | None:
@@ -232,4 +284,5 @@ def _not_measured(seen: CostsEvidence) -> Iterator[tuple[str, str]]:
         yield "counted", "; ".join(seen.missing)
     if not seen.kvm:
         yield from dict.fromkeys(_KVM_ONLY, "the guest runs without KVM").items()
-    yield from dict.fromkeys(("zero_loss", "tcp"), _FULL_ONLY).items()
+    if not seen.trials and not seen.missing:
+        yield from dict.fromkeys(("zero_loss", "tcp"), _FULL_ONLY).items()

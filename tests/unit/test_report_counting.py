@@ -6,15 +6,23 @@ from typing import Any
 
 import pytest
 
-from lab.evidence import CostsEvidence, CostWindow, DueEvidence, Evidence, NicEvidence
+from lab.evidence import (
+    CostsEvidence,
+    CostWindow,
+    DueEvidence,
+    Evidence,
+    NicEvidence,
+    TcpEvidence,
+    Trial,
+)
 from lab.plan.data import Carrier
-from lab.report.costs import Costs, Counted
+from lab.report.costs import Costs, Counted, Tcp
 from lab.report.counting import costs_in, middle
 from tests import sample
 
 GROUPS: dict[str, dict[str, int]] = {
     "exits": {"npf": 5, "hlt": 10},
-    "exits_to_qemu": {},
+    "exits_to_qemu": {"KVM_EXIT_MMIO": 3},
     "mmio_writes": {"slow": 5},
     "qemu_syscalls": {"read tap": 10, "writev tap": 5, "ppoll": 6},
     "vhost_wakeups": {"12": 10},
@@ -71,8 +79,8 @@ def means(found: Costs, pattern: str = "ping-pong") -> dict[str, float]:
 
 def test_counts_are_per_packet_and_without_what_idle_time_has() -> None:
     assert means(costs()) == {
-        "exits_to_qemu": 0.0,
-        "exits_kernel_only": 1.5,
+        "exits_to_qemu": 0.3,
+        "exits_kernel_only": 1.2,
         "kicks": 1.0,
         "qemu_syscalls": 1.9,
         "vhost_wakeups": 1.0,
@@ -82,7 +90,8 @@ def test_counts_are_per_packet_and_without_what_idle_time_has() -> None:
     one = counted(costs())
     assert (one.windows, one.packets, one.burst) == (8, 10, 1)
     assert one.reasons == {
-        "exits": {"hlt": 1.0, "npf": 0.5},
+        "exits_to_qemu": {"MMIO": 0.3},
+        "exits_kernel_only": {"hlt": 1.0, "npf": 0.2},
         "qemu_syscalls": {"read tap": 1.0, "writev tap": 0.5, "ppoll": 0.4},
     }
 
@@ -151,3 +160,29 @@ def test_times_are_told_beside_what_watching_cost() -> None:
 
 def test_host_hops_are_the_devices_that_saw_the_marked_probe() -> None:
     assert costs().host_hops == 3
+
+
+def trial(pps: float, lost: int = 0, *, size: int = 64, reached: bool = True) -> Trial:
+    return Trial(size=size, pps=pps, sent=64, lost=lost, reached=reached)
+
+
+def test_the_rate_without_loss_is_one_that_never_lost_anything() -> None:
+    trials = (
+        *(trial(4000, 9), trial(2000), trial(3000, 1), trial(2500), trial(2500, 2)),
+        *(trial(900, size=512, reached=False), trial(450, size=512), trial(450, size=512)),
+        trial(100, 3, size=1518),
+    )
+    found = costs(trials=trials).zero_loss
+    assert [(each.size, each.pps, each.trials) for each in found] == [
+        (64, 2000.0, 5),
+        (512, 450.0, 3),
+        (1518, 0.0, 1),
+    ]
+    assert [each.tester_limited for each in found] == [False, True, False]
+
+
+def test_tcp_is_told_in_megabits() -> None:
+    tcp = TcpEvidence(in_bps=2e7, out_bps=1.5e6, transactions=100, seconds=0.5)
+    found = costs(tcp=tcp, trials=(trial(10),))
+    assert found.tcp == Tcp(in_mbit=20.0, out_mbit=1.5, transactions=200.0)
+    assert "tcp" not in found.not_measured
