@@ -16,7 +16,7 @@ from lab import machine
 from lab.errors import UsageError
 from lab.evidence import Evidence
 from lab.labhost.accelerator import Choice
-from lab.plan.data import Place
+from lab.plan.data import CostLevel, Place
 from lab.report import measured
 from lab.report.promises import flags, kept
 from lab.report.ratio import steps_of
@@ -50,6 +50,7 @@ class LadderRequest:
     topologies: tuple[str, ...] = LAYERS
     rounds: int = 3
     jobs: int = 1
+    costs: CostLevel = CostLevel.TCP
     place: Place = Place.LABHOST
     accelerator: Choice = Choice.AUTO
     out: Path | None = None
@@ -157,7 +158,8 @@ def _climbed_above(name: str, names: Sequence[str]) -> str | None:
 def _run(request: LadderRequest, name: str, topology: str, out: Path) -> Run:
     settings = tuple(word for each in _SETTINGS.get(name, ()) for word in ("--set", each))
     place = ("--on", request.place.value, "--accel", request.accelerator.value)
-    return Run(topology, request.place, out, (*place, *settings))
+    costs = ("--costs", request.costs.value)
+    return Run(topology, request.place, out, (*place, *costs, *settings))
 
 
 def _name(topology: str) -> str:

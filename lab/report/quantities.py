@@ -48,7 +48,7 @@ class Quantity(Data):
 COUNTS = (
     ("exits_to_qemu", "exits to QEMU"),
     ("exits_kernel_only", "exits, kernel only"),
-    ("kicks", "kicks"),
+    ("kicks", "kicks, per sent"),
     ("qemu_syscalls", "QEMU system calls"),
     ("vhost_wakeups", "vhost wake-ups"),
     ("switches_vcpu", "switches, vCPU"),

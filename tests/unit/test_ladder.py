@@ -10,7 +10,7 @@ import pytest
 
 from lab.errors import StartError, UsageError
 from lab.ladder import LAYERS, LadderRequest, above, climb, ladder_of, plan_of
-from lab.plan.data import Place
+from lab.plan.data import CostLevel, Place
 from lab.report.measured import Run
 from lab.report.result import failed_result
 from lab.report.verdict import Outcome
@@ -97,3 +97,10 @@ def test_runs_are_made_in_order_and_told_and_a_failure_stops_nothing(tmp_path: P
     assert begun == ["nosuch 1", "neither 1", "nosuch 2", "neither 2"]
     assert told == [("nosuch", 2), ("neither", 2)] * 2
     assert {name: len(each) for name, each in found.items()} == {"nosuch": 2, "neither": 2}
+
+
+def test_tcp_is_measured_unless_less_is_asked_for() -> None:
+    options = {word for each in plan_of(REQUEST) for word in each.run.options}
+    assert "tcp" in options
+    brief = LadderRequest(("vhost",), rounds=1, costs=CostLevel.BRIEF)
+    assert "brief" in plan_of(brief)[0].run.options
