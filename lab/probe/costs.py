@@ -42,8 +42,11 @@ _DUE = {CostLevel.BRIEF: 50, CostLevel.TCP: 100, CostLevel.FULL: 500}
 _TIMES = {CostLevel.BRIEF: 1, CostLevel.TCP: 1, CostLevel.FULL: 3}
 # How long to wait between echoes, in round trips; and what a kernel's timer needs at least.
 _PAUSE_TRIPS, _SHORTEST_PAUSE_NS, _LONGEST_PAUSE_NS = 2, 1_000_000, 20_000_000
-_BURSTS, _LEAST_BURST_WINDOWS, _MOST_BURST_WINDOWS = 4, 3, 8
-_BURST_SECONDS = {CostLevel.BRIEF: 0.3, CostLevel.TCP: 0.3, CostLevel.FULL: 2.0}
+# The beginning and the end of a window of bursts cost more than its middle.
+_BURSTS = {CostLevel.BRIEF: 8, CostLevel.TCP: 8, CostLevel.FULL: 16}
+_UNTRACED_BURSTS = 4
+_LEAST_BURST_WINDOWS, _MOST_BURST_WINDOWS = 2, 6
+_BURST_SECONDS = {CostLevel.BRIEF: 0.2, CostLevel.TCP: 0.2, CostLevel.FULL: 2.0}
 
 
 @dataclass(frozen=True)
@@ -138,13 +141,13 @@ def observe_costs(probe: ProbePlan, guest: Guest, qemu: Qemu, sock: socket.socke
     echoes = Echoes(sock)
     try:
         pause = _warm_up(echoes, probe.window)
-        _untraced(costing, echoes, qemu, pause, _DUE[probe.costs])
+        _untraced(costing, echoes, qemu, pause, probe.costs)
         with open_tracing() as tracing:
             watch = Watch(tracing, qemu, kvm=costing.kvm)
             costing.unmeasured |= watch.refused
             tracing.start()
             _ping_pong(costing, echoes, watch, pause, probe.window * _TIMES[probe.costs])
-            _bursts(costing, echoes, watch, pause, _BURST_SECONDS[probe.costs])
+            _bursts(costing, echoes, watch, pause, probe.costs)
             tracing.stop()
     except CannotError as error:
         costing.missing = (error.message,)
@@ -168,12 +171,12 @@ def _warm_up(echoes: Echoes, wanted: int) -> int:
     return min(max(pause, _SHORTEST_PAUSE_NS), _LONGEST_PAUSE_NS)
 
 
-def _untraced(costing: Costing, echoes: Echoes, qemu: Qemu, pause: int, number: int) -> None:
+def _untraced(costing: Costing, echoes: Echoes, qemu: Qemu, pause: int, level: CostLevel) -> None:
     """None, packets at due times, bursts."""
     before = _cpu(costing, qemu)
     echoes.rest(_SHORT_IDLE * pause)
     between = _cpu(costing, qemu)
-    sent = echoes.at_due_times(number, pause)
+    sent = echoes.at_due_times(_DUE[level], pause)
     after = _cpu(costing, qemu)
     answered = len(sent.since_sent_ns)
     packets, lost = sent.sent + answered, sent.sent - answered
@@ -189,16 +192,16 @@ def _untraced(costing: Costing, echoes: Echoes, qemu: Qemu, pause: int, number: 
 
 def _untraced_bursts(costing: Costing, echoes: Echoes, qemu: Qemu, pause: int) -> CostWindow:
     before = _cpu(costing, qemu)
-    packets, lost = _burst_window(echoes, pause)
+    packets, lost = _burst_window(echoes, pause, _UNTRACED_BURSTS)
     after = _cpu(costing, qemu)
     window = _Window("burst", before.time_ns, after.time_ns, packets, lost)
     return window.closed(after.since(before), traced=False)
 
 
-def _burst_window(echoes: Echoes, pause: int) -> tuple[int, int]:
+def _burst_window(echoes: Echoes, pause: int, bursts: int) -> tuple[int, int]:
     """How many packets crossed, and how many echoes were lost."""
-    sent = _BURSTS * BURST
-    answered = echoes.bursts(_BURSTS, BURST)
+    sent = bursts * BURST
+    answered = echoes.bursts(bursts, BURST)
     echoes.rest(pause)
     return sent + answered, sent - answered
 
@@ -239,15 +242,15 @@ def _trips(echoes: Echoes, pause: int, done: int, wanted: int) -> _Window:
     return _Window("ping-pong", began, time.monotonic_ns(), 2 * _TRIPS, 0, tuple(trips))
 
 
-def _bursts(costing: Costing, echoes: Echoes, watch: Watch, pause: int, seconds: float) -> None:
+def _bursts(costing: Costing, echoes: Echoes, watch: Watch, pause: int, level: CostLevel) -> None:
     """The windows are as many as a slow path lets them be within a time."""
     windows: list[_Window] = []
-    end = time.monotonic() + seconds
+    end = time.monotonic() + _BURST_SECONDS[level]
     while len(windows) < _LEAST_BURST_WINDOWS or (
         len(windows) < _MOST_BURST_WINDOWS and time.monotonic() < end
     ):
         began = time.monotonic_ns()
-        packets, lost = _burst_window(echoes, pause)
+        packets, lost = _burst_window(echoes, pause, _BURSTS[level])
         windows.append(_Window("burst", began, time.monotonic_ns(), packets, lost))
     _close(costing, watch, windows)
 

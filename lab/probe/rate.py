@@ -17,11 +17,12 @@ SIZES = (64, 512, 1518)
 _FCS = 4
 
 _TRIAL_SECONDS = 0.25
-_FEWEST, _MOST = 64, 1000
+_FEWEST, _MOST = 100, 1000
 _NEAR = 1.08
 """Rates this far apart are the same."""
 _LATE = 1.15
 """A trial that took this much longer was not at its rate."""
+_LOWER = 0.8
 _STEPS = 7
 
 Attempt = Callable[[float], Trial]
@@ -33,9 +34,10 @@ def zero_loss_trials(sock: socket.socket) -> tuple[Trial, ...]:
 
 
 def search(attempt: Attempt, highest: float) -> Iterator[Trial]:
-    """Trials by bisection, from a rate that is as high as it goes; the last good one is the answer.
+    """Trials by bisection, from a rate that is as high as it goes.
 
-    Loss at the rate that was found is looked for once more.
+    The rate that was found is tried once more, and lower ones if that loses: the last trial is the
+    answer, if it is good.
     """
     low, high, rate = 0.0, highest, highest
     for _ in range(_STEPS):
@@ -48,8 +50,11 @@ def search(attempt: Attempt, highest: float) -> Iterator[Trial]:
         if low and high / low < _NEAR:
             break
         rate = (low + high) / 2
-    if low:
-        yield attempt(low)
+    for rate in (low * _LOWER**step for step in range(_STEPS if low else 0)):
+        trial = attempt(rate)
+        yield trial
+        if good(trial):
+            return
 
 
 def good(trial: Trial) -> bool:

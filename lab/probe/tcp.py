@@ -51,7 +51,10 @@ def _stream(lane: Lane, way: str) -> float:
         peer=lane.ends.tester, port=_STREAM_PORT, seconds=_STREAM_SECONDS, way=way
     )
     with _server(lane.ends):
-        return bits_per_second(lane.guest.run(command).raw.decode(errors="replace"))
+        ran = lane.guest.run(command)
+    if ran.err.strip():
+        raise CannotError(f"iperf3 in the guest: {ran.err.strip()}")
+    return bits_per_second(ran.raw.decode(errors="replace"))
 
 
 @contextmanager

@@ -220,17 +220,15 @@ def _percentiles(times_ns: Sequence[int]) -> Mapping[int, float]:
 
 
 def _zero_loss(trials: Sequence[Trial]) -> Iterator[ZeroLoss]:
-    """Of each size the highest rate that lost nothing, also when it was tried again."""
+    """Of each size the rate of its last trial, which was to lose nothing; 0 if it did."""
     for size in dict.fromkeys(trial.size for trial in trials):
         mine = [trial for trial in trials if trial.size == size]
-        bad = {trial.pps for trial in mine if trial.lost or not trial.reached}
-        lossless = [trial.pps for trial in mine if trial.pps not in bad]
-        lossy = [trial for trial in mine if trial.lost]
+        good = mine[-1].reached and not mine[-1].lost
         yield ZeroLoss(
             size=size,
-            pps=round(max(lossless, default=0.0), 1),
+            pps=round(mine[-1].pps, 1) if good else 0.0,
             trials=len(mine),
-            tester_limited=not lossy,
+            tester_limited=not any(trial.lost for trial in mine),
         )
 
 

@@ -44,6 +44,7 @@ _TITLES = {
     Group.RATE: "rates",
 }
 _LEGEND = "beside the rung it is compared with: ▼ fewer, ▲ more, = as many, ~ cannot tell (95 %)"
+_ONE_ROUND = "one round says nothing of its spread: nothing is called fewer or more"
 _INDENT = 2
 _NARROW = 8
 _CELL = 7
@@ -54,8 +55,9 @@ def show(ladder: Ladder, console: Console) -> None:
     console.print()
     _show_ways(ladder, console)
     _show_counts(ladder, console)
-    for step in ladder.steps:
-        _show_step(ladder, step, console)
+    if ladder.rounds > 1:
+        for step in ladder.steps:
+            _show_step(ladder, step, console)
     _show_promises(ladder.promises, console)
     _show_flags(ladder.flags, console)
     _show_problems(ladder.rungs, console)
@@ -89,7 +91,8 @@ def _show_counts(ladder: Ladder, console: Console) -> None:
             table.add_row(Text(f" {quantity.label}{_unit(quantity)}"), *cells)
     table.add_row(Text("compared with", style="dim"), *_compared(ladder.rungs, names))
     console.print(_indented(table))
-    console.print(Text(f"{'':{_INDENT}}{_LEGEND}", style="dim"))
+    legend = _LEGEND if ladder.rounds > 1 else _ONE_ROUND
+    console.print(Text(f"{'':{_INDENT}}{legend}", style="dim"))
     console.print()
 
 
@@ -204,7 +207,7 @@ def _measured(ladder: Ladder) -> list[Quantity]:
 def _cell(ladder: Ladder, rung: Rung, quantity: Quantity) -> Text:
     step = next((step for step in ladder.steps if step.lower == rung.name), None)
     ratio = step.ratios.get(quantity.key) if step else None
-    sign = _SIGNS.get(ratio.verdict, " ") if ratio else " "
+    sign = _SIGNS.get(ratio.verdict, " ") if ratio and ladder.rounds > 1 else " "
     return Text(f"{_value(rung, quantity)}{sign}")
 
 

@@ -32,6 +32,19 @@ def test_the_answer_is_tried_again() -> None:
     assert sum(trial.pps == trials[-1].pps for trial in trials) == 2
 
 
+def test_a_rate_that_loses_when_tried_again_is_given_up() -> None:
+    tried: list[float] = []
+
+    def attempt(pps: float) -> Trial:
+        tried.append(pps)
+        lost = int(pps > 3000 or (pps > 2000 and tried.count(pps) > 1))
+        return Trial(size=64, pps=pps, sent=100, lost=lost, reached=True)
+
+    trials = list(search(attempt, 8000))
+    assert good(trials[-1])
+    assert 1500 < trials[-1].pps <= 2500
+
+
 def test_a_path_that_loses_nothing_is_tried_at_the_testers_own_rate() -> None:
     trials = path(1e9)
     assert {trial.pps for trial in trials} == {8000}
