@@ -48,7 +48,7 @@ class LadderRequest:
     """What is to be climbed: names or files, ``rounds`` times, ``jobs`` runs at a time."""
 
     topologies: tuple[str, ...] = LAYERS
-    rounds: int = 3
+    rounds: int = 2
     jobs: int = 1
     costs: CostLevel = CostLevel.TCP
     place: Place = Place.LABHOST
