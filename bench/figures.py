@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
-from statistics import fmean, median, stdev
+from math import comb
+from statistics import median
 
 from pydantic import Field
 
 from lab.data import Data
-from lab.report.ratio import T975
 
 _BEGIN, _END = "<!-- figures -->", "<!-- /figures -->"
 
@@ -18,7 +17,7 @@ class Row(Data):
     """One figure: the median of ``samples`` values from ``low`` to ``high``.
 
     ``aim`` is what it should be in words, ``met`` whether it is; ``None`` where nothing is aimed
-    at.
+    at, or the figures do not tell.
     """
 
     what: str
@@ -60,16 +59,39 @@ def row(what: str, unit: str, values: Sequence[float]) -> Row:
 
 
 def difference(what: str, unit: str, pairs: Sequence[tuple[float, float]]) -> Row:
-    """How much more the first of each pair is than the second: mean and 95 % interval."""
-    gains = [first - second for first, second in pairs]
-    half = T975[min(len(gains) - 1, len(T975)) - 1] * stdev(gains) / sqrt(len(gains))
-    mean = fmean(gains)
+    """How much more the first of each pair is than the second: the median and its interval.
+
+    The interval is that of the sign test, at least 95 %: it takes no shape of the noise for
+    granted, and one pair that something disturbed does not move it.
+    """
+    gains = sorted(first - second for first, second in pairs)
+    skipped = _skipped(len(gains))
     return Row(
-        what=what, value=mean, unit=unit, low=mean - half, high=mean + half, samples=len(gains)
+        what=what,
+        value=median(gains),
+        unit=unit,
+        low=gains[skipped],
+        high=gains[-1 - skipped],
+        samples=len(gains),
     )
 
 
-def aimed(found: Row, aim: str, *, met: bool) -> Row:
+def at_most(found: Row, most: float) -> Row:
+    """An interval held against the most that it should be; ``None`` where it lies on both sides."""
+    met = True if found.high <= most else False if found.low > most else None
+    return aimed(found, f"<= {most:g} {found.unit}", met=met)
+
+
+def _skipped(number: int) -> int:
+    """How many of the least and of the largest values lie outside of the median's interval."""
+    tail, skipped = 0.0, -1
+    while tail + comb(number, skipped + 1) / 2**number <= 0.025:
+        skipped += 1
+        tail += comb(number, skipped) / 2**number
+    return max(skipped, 0)
+
+
+def aimed(found: Row, aim: str, *, met: bool | None) -> Row:
     """The same with what it should be."""
     return found.model_copy(update={"aim": aim, "met": met})
 
@@ -97,9 +119,9 @@ def placed(page: str, table: str) -> str:
 
 def _line(found: Row) -> str:
     numbers = (_number(value) for value in (found.value, found.low, found.high))
-    met = {None: "", True: ": met", False: ": **missed**"}[found.met]
+    met = {None: ": cannot tell", True: ": met", False: ": **missed**"}[found.met]
     value, low, high = numbers
-    aim = f"{found.aim}{met}"
+    aim = f"{found.aim}{met}" if found.aim else ""
     return f"| {found.what} | {value} {found.unit} | {low} | {high} | {found.samples} | {aim} |\n"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import DOCS, NAMES
-from bench.figures import Finding, Findings, aimed, difference, markdown, placed, row
+from bench.figures import Finding, Findings, aimed, at_most, difference, markdown, placed, row
 from bench.guests import NUMBERS, topology
 from lab.model.load import load_topology
 
@@ -18,11 +18,24 @@ def test_a_figure_is_the_median_with_its_ends() -> None:
     assert (found.value, found.low, found.high, found.samples) == (2.0, 1.0, 3.0, 3)
 
 
-def test_a_difference_has_students_interval() -> None:
-    """By hand: gains 1, 2, 3 have mean 2 and deviation 1."""
-    found = difference("more", "s", [(2.0, 1.0), (4.0, 2.0), (6.0, 3.0)])
-    assert found.value == pytest.approx(2.0)
-    assert found.high == pytest.approx(2 + 4.303 / 3**0.5)
+@pytest.mark.parametrize(
+    ("number", "low", "high"),
+    [(1, 0, 0), (5, 0, 4), (6, 0, 5), (8, 0, 7), (9, 1, 7), (10, 1, 8), (12, 2, 9), (15, 3, 11)],
+)
+def test_a_difference_has_the_interval_of_the_sign_test(number: int, low: int, high: int) -> None:
+    """The ranks are those of any table of it, for 0.95."""
+    found = difference("more", "s", [(float(value), 0.0) for value in range(number)])
+    assert (found.value, found.low, found.high) == ((number - 1) / 2, low, high)
+
+
+@pytest.mark.parametrize(
+    ("gains", "met"), [((0.01, 0.02), True), ((0.2, 0.3), False), ((0.01, 0.2), None)]
+)
+def test_an_interval_on_both_sides_of_the_aim_does_not_tell(
+    gains: tuple[float, ...], met: bool | None
+) -> None:
+    found = at_most(difference("more", "s", [(gain, 0.0) for gain in gains]), 0.1)
+    assert (found.aim, found.met) == ("<= 0.1 s", met)
 
 
 def test_a_missed_aim_is_shown() -> None:

@@ -14,7 +14,7 @@ from lab.report.rungs import Flag, Ladder
 from tests.golden_file import GOLDEN, compare
 from tests.rungs import runs
 
-LADDER = ladder_of(runs(), LadderRequest(), 212.0).model_copy(update={"cpu": "a CPU"})
+LADDER = ladder_of(runs(), LadderRequest(rounds=3), 212.0).model_copy(update={"cpu": "a CPU"})
 
 
 def shown(ladder: Ladder, width: int) -> str:
