@@ -17,8 +17,7 @@ from lab.plan import data
 from lab.plan.data import Direction, ProbePlan
 
 MAGIC = b"hoplab"
-_NUMBER_LENGTH = 2
-MARK_LENGTH = len(MAGIC) + _NUMBER_LENGTH
+MARK_LENGTH = len(MAGIC) + 2
 MARK_OFFSET = 42
 """In an untagged frame: 14 (Ethernet) + 20 (IPv4) + 8 (UDP, ICMP echo)."""
 SOLICITATION_MARK_OFFSET = 80
@@ -70,9 +69,9 @@ def fill(length: int) -> bytes:
 def number_in(frame: bytes) -> int | None:
     """The number in the mark of an untagged frame, None where there is no mark."""
     for offset in (MARK_OFFSET, SOLICITATION_MARK_OFFSET):
-        end = offset + MARK_LENGTH
-        if frame.startswith(MAGIC, offset) and len(frame) >= end:
-            return int.from_bytes(frame[end - _NUMBER_LENGTH : end])
+        mark = frame[offset : offset + MARK_LENGTH]
+        if len(mark) == MARK_LENGTH and mark.startswith(MAGIC):
+            return int.from_bytes(mark[len(MAGIC) :])
     return None
 
 
