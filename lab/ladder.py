@@ -167,10 +167,10 @@ def _name(topology: str) -> str:
 
 
 def _measured(result: Result, folder: Path) -> measured.Run:
-    """A result with the evidence that its run wrote; a run that failed early has none."""
+    """A result with the evidence that its run wrote, and where; one that failed early has none."""
     path = result.artifacts.get("evidence.json")
     try:
         evidence = Evidence.model_validate_json(Path(path).read_bytes()) if path else None
     except (OSError, ValidationError):
         evidence = None
-    return measured.Run(result, evidence, str(folder))
+    return measured.Run(result, evidence, str(folder.absolute()))
