@@ -129,7 +129,7 @@ def _table(rungs: Sequence[Rung], key: str) -> list[list[float]]:
     """
     rows = [rung.measures[key].rounds for rung in rungs if key in rung.measures]
     rows = [row for row in rows if _positive((row,))]
-    columns = [column for column in zip(*rows, strict=False) if None not in column]
+    columns = [column for column in zip(*rows, strict=True) if None not in column]
     whole = (_known(row) for row in rows if None not in row)
     short = (_known(row) for row in zip(*columns, strict=True))
     return max(list(whole), list(short), key=_freedom)

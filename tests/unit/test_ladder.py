@@ -66,7 +66,9 @@ def test_a_ladder_as_theory_has_it_passes() -> None:
 
 
 def spoiled(name: str, run: Run) -> Mapping[str, list[Run]]:
-    return {each: [run] if each == name else list(good) for each, good in runs().items()}
+    return {
+        each: [run] * len(good) if each == name else list(good) for each, good in runs().items()
+    }
 
 
 def test_a_contradiction_is_exit_status_1_though_every_run_passed() -> None:
