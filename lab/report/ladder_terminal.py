@@ -113,7 +113,7 @@ def _show_step(ladder: Ladder, step: Step, console: Console) -> None:
     ]
     for title, words in (("as many", same), ("cannot tell", unclear)):
         if words:
-            text = Text(f"{title}: {', '.join(words)}", style="dim")
+            text = Text(f"{title}: {'; '.join(words)}", style="dim")
             console.print(Padding(text, (0, 0, 0, _INDENT + 1)))
     console.print()
 
