@@ -26,10 +26,14 @@ CASES: tuple[tuple[str, dict[str, str]], ...] = (
     ("sriov", {}),
     ("sriov", {"guests": "1", "trust": "on"}),
     ("sriov", {"vfs": "3", "vf": "1", "vlan": "100", "create": "max_vfs", "persist": "yes"}),
+    ("failover", {}),
+    ("failover", {"vf_on_target": "no"}),
+    ("failover", {"abort": "yes"}),
     ("macvtap", {"mode": "vepa", "hairpin": "on"}),
     ("macvtap", {"mode": "passthru"}),
     ("two-guests", {}),
     ("reach", {}),
+    ("vlans", {}),
 )
 
 

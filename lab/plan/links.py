@@ -31,6 +31,7 @@ from lab.plan.wiring import PREFIX, RELAY, Seat, Wiring
 def operations(wiring: Wiring) -> tuple[Operation, ...]:
     """All of them. Raises CannotError where the place lacks a port or what it must be able to."""
     return (
+        *_makers(wiring),
         *_relay(wiring),
         *_bridges(wiring),
         *_taps(wiring),
@@ -83,7 +84,7 @@ def _vlans(wiring: Wiring) -> Iterator[Operation]:
 
 def _addresses(wiring: Wiring) -> Iterator[Operation]:
     """The tester's, one for each network that a NIC is in."""
-    pairs = ((seat.peer, seat.tester or wiring.tester) for seat in wiring.seats)
+    pairs = ((seat.peer, seat.tester or wiring.tester) for seat in wiring.lanes)
     for peer, device in dict.fromkeys(pairs):
         yield AddAddress(device=device, cidr=f"{peer}/{PREFIX}", where=WIRE)
 
@@ -96,7 +97,7 @@ def _bridges(wiring: Wiring) -> Iterator[Operation]:
 
 
 def _taps(wiring: Wiring) -> Iterator[Operation]:
-    for seat in wiring.seats:
+    for seat in (*wiring.seats, *wiring.targets):
         if seat.nic.bridge is not None:
             yield AddTap(name=seat.device, queues=seat.nic.queues)
             yield AddMember(device=seat.device, bridge=seat.nic.bridge)
@@ -115,9 +116,12 @@ def _macvtaps(wiring: Wiring) -> Iterator[Operation]:
             )
 
 
-def _functions(wiring: Wiring) -> Iterator[Operation]:
-    """The port is up before its VFs get drivers: a VF takes its link from it."""
-    for functions in wiring.topology.vfs:
+def _makers(wiring: Wiring) -> Iterator[Operation]:
+    """A module that is loaded anew takes all its ports along, so that comes before all else.
+
+    By sysfs, the port is up before its VFs get drivers: a VF takes its link from it.
+    """
+    for functions in sorted(wiring.topology.vfs, key=lambda each: each.create != "max_vfs"):
         port = wiring.port(functions.port)
         vf_address(port, functions.count - 1)  # refuses a port that makes none
         up = LinkUp(device=port.device)
@@ -130,7 +134,10 @@ def _functions(wiring: Wiring) -> Iterator[Operation]:
         )
         # A module that is loaded anew leaves its ports down.
         yield from (up, make) if functions.create == "sysfs" else (make, up)
-    for seat in wiring.seats:
+
+
+def _functions(wiring: Wiring) -> Iterator[Operation]:
+    for seat in (*wiring.seats, *wiring.targets):
         if seat.nic.vf is not None:
             yield from _function(wiring, seat, seat.nic.vf)
 
@@ -183,7 +190,7 @@ def _ups(wiring: Wiring) -> Iterator[Operation]:
     lower = {_lower_port(wiring, seat.nic) for seat in wiring.seats if seat.nic.macvtap}
     for device in sorted(lower):
         yield LinkUp(device=device)
-    for seat in wiring.seats:
+    for seat in (*wiring.seats, *wiring.targets):
         if seat.device:
             yield LinkUp(device=seat.device)
     yield LinkUp(device=wiring.facts.tester, where=WIRE)

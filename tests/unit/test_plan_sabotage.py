@@ -20,6 +20,7 @@ APPLICABLE = {
         "extra-hop",
         "no-ioeventfd",
         "other-rings",
+        "vhost-on",
     },
     "multiqueue": {
         "bad-checksum",
@@ -39,8 +40,18 @@ APPLICABLE = {
         "host-leak",
         "other-groups",
     },
+    "failover": {
+        "no-vf-there",
+        "other-mac",
+        "no-announcement",
+        "standby-cut",
+        "lossy-standby",
+        "long-pause",
+        "vf-hidden",
+        "other-end",
+    },
     "passthrough": {"mirror", "driver-lost", "emulated"},
-    "sriov": {"mirror", "vfs-left", "free-mac", "no-spoofchk"},
+    "sriov": {"mirror", "vfs-left", "free-mac", "no-spoofchk", "vepa"},
     "sriov,guests=1": {
         *("mirror", "vfs-left", "free-mac", "no-spoofchk"),
         *("other-vf", "vf-kept", "wrong-mac"),
