@@ -91,5 +91,12 @@ def ladder(session: nox.Session) -> None:
     session.run("lab", "ladder", *session.posargs)
 
 
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the lab itself, and write docs/performance.md anew; names of benchmarks after --."""
+    set_up(session, "bench")
+    session.run("python", "-m", "bench", *session.posargs)
+
+
 for path in sorted((ROOT / "topologies").glob("*.yaml")):
     add_topology(path.stem)

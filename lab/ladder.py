@@ -12,10 +12,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from lab import machine
 from lab.errors import UsageError
 from lab.evidence import Evidence
 from lab.labhost.accelerator import Choice
-from lab.plan.data import Place
+from lab.plan.data import CostLevel, Place
 from lab.report import measured
 from lab.report.promises import flags, kept
 from lab.report.ratio import steps_of
@@ -40,7 +41,6 @@ LAYERS = tuple(_ABOVE)
 
 # One guest everywhere: like is compared with like.
 _SETTINGS = {"macvtap": ("guests=1",), "sriov": ("guests=1",)}
-_CPUINFO = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ class LadderRequest:
     """What is to be climbed: names or files, ``rounds`` times, ``jobs`` runs at a time."""
 
     topologies: tuple[str, ...] = LAYERS
-    rounds: int = 3
+    rounds: int = 2
     jobs: int = 1
+    costs: CostLevel = CostLevel.TCP
     place: Place = Place.LABHOST
     accelerator: Choice = Choice.AUTO
     out: Path | None = None
@@ -116,7 +117,7 @@ def ladder_of(
         outcome=_outcome(rungs, promises),
         status=max([*(rung.status for rung in rungs), *(_status(each) for each in promises)]),
         date=datetime.now().astimezone().isoformat(timespec="seconds"),
-        cpu=_cpu(_CPUINFO.read_text()),
+        cpu=machine.cpu(),
         seconds=round(seconds, 3),
         rounds=request.rounds,
         jobs=request.jobs,
@@ -157,7 +158,8 @@ def _climbed_above(name: str, names: Sequence[str]) -> str | None:
 def _run(request: LadderRequest, name: str, topology: str, out: Path) -> Run:
     settings = tuple(word for each in _SETTINGS.get(name, ()) for word in ("--set", each))
     place = ("--on", request.place.value, "--accel", request.accelerator.value)
-    return Run(topology, request.place, out, (*place, *settings))
+    costs = ("--costs", request.costs.value)
+    return Run(topology, request.place, out, (*place, *costs, *settings))
 
 
 def _name(topology: str) -> str:
@@ -165,16 +167,10 @@ def _name(topology: str) -> str:
 
 
 def _measured(result: Result, folder: Path) -> measured.Run:
-    """A result with the evidence that its run wrote; a run that failed early has none."""
+    """A result with the evidence that its run wrote, and where; one that failed early has none."""
     path = result.artifacts.get("evidence.json")
     try:
         evidence = Evidence.model_validate_json(Path(path).read_bytes()) if path else None
     except (OSError, ValidationError):
         evidence = None
-    return measured.Run(result, evidence, str(folder))
-
-
-def _cpu(cpuinfo: str) -> str:
-    """The machine's CPU in its own words (proc_cpuinfo(5))."""
-    names = (line for line in cpuinfo.splitlines() if line.startswith("model name"))
-    return next(names, "").partition(":")[2].strip() or "unknown"
+    return measured.Run(result, evidence, str(folder.absolute()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import get_args
 
-from lab.evidence import CarrierEvidence, Device, Evidence, MarkedProbe, Sighting, Thread
+from lab.evidence import Capture, CarrierEvidence, Device, Evidence, MarkedProbe, Sighting, Thread
 from lab.ladder import LAYERS
 from lab.plan.data import Carrier, Direction, Place
 from lab.report.costs import Costs, Count, Counted, Latency, Pattern, Tcp
@@ -103,11 +103,12 @@ def evidence(name: str) -> Evidence:
         host_kernel="6.12",
         probes=tuple(probes),
         carriers=(carrier,),
+        captures=(Capture(where="host", packets=9, drops=0),),
         devices=tuple(Device(name=hop, kind=kinds.get(hop, "")) for hop in ("lo", *hops)),
     )
 
 
-def result(name: str) -> Result:
+def result(name: str, wobble: float = 1.0) -> Result:
     hops = (("wire", "wire"), *((hop, "host") for hop in HOPS[name]), ("guest", "guest"))
     path = ResultPath(
         probe="probe.in",
@@ -126,6 +127,7 @@ def result(name: str) -> Result:
         status=0,
         accelerator=Accelerators(labhost="tcg", guest="kvm"),
         paths=(path,),
+        costs={"guest.nic0": costs(name, wobble)},
     )
 
 
@@ -135,7 +137,7 @@ def runs(
     """One run of every layer in every round."""
     return {
         name: [
-            Run(result(name), evidence(name), f"out/{number}-{name}", costs(name, wobble))
+            Run(result(name, wobble), evidence(name), f"out/{number}-{name}")
             for number, wobble in enumerate(wobbles, 1)
         ]
         for name in names

@@ -16,7 +16,7 @@ from lab.cli.report import check_page, write_page
 from lab.events import Stage
 from lab.labhost.accelerator import Choice
 from lab.ladder import LAYERS, Climbed, LadderRequest, climb, ladder_of
-from lab.plan.data import Place
+from lab.plan.data import CostLevel, Place
 from lab.report.html.page import ladder_page
 from lab.report.ladder_terminal import show
 from lab.report.result import Result
@@ -33,6 +33,9 @@ def ladder(  # noqa: PLR0913  one parameter per option
     jobs: Annotated[
         int, Parameter(validator=Number(gte=1), help="How many runs at a time.")
     ] = LadderRequest.jobs,
+    costs: Annotated[
+        CostLevel, Parameter(help="brief: no TCP; full: rates without loss too.")
+    ] = LadderRequest.costs,
     on: Annotated[Place, Parameter(help="Disposable lab hosts, or this machine itself.")] = (
         Place.LABHOST
     ),
@@ -45,7 +48,7 @@ def ladder(  # noqa: PLR0913  one parameter per option
     if html:
         check_page(html)
     began = time.monotonic()
-    request = LadderRequest(topologies or LAYERS, rounds, jobs, on, accel, out)
+    request = LadderRequest(topologies or LAYERS, rounds, jobs, costs, on, accel, out)
     console = Console(stderr=json)
     with Screen(console) as screen:
         build_images(screen)

@@ -21,6 +21,7 @@ from lab.plan.hotplug import hotplugged
 from lab.plan.places import labhost_facts
 from lab.plan.script import command, commands, script
 from lab.report.result import Result
+from lab.report.rungs import Ladder
 
 # MAC addresses follow from the run's token; what is printed should be the same every time.
 _RUN = "by-hand"
@@ -75,15 +76,16 @@ def sabotages(topology: Topology, /, *, set_: Set = (), attach: AttachOption = A
     return 0
 
 
-def schema(kind: Literal["topology", "result"] = "topology", /) -> int:
-    """Print the JSON schema of topology files, or of the result document.
+def schema(kind: Literal["topology", "result", "ladder"] = "topology", /) -> int:
+    """Print the JSON schema of topology files, or of a document that the lab prints.
 
     Parameters
     ----------
     kind
-        Which of the two.
+        Which of them.
     """
-    model: type[Data] = TopologyFile if kind == "topology" else Result
+    models: dict[str, type[Data]] = {"topology": TopologyFile, "result": Result, "ladder": Ladder}
+    model = models[kind]
     print(json_format.dumps(model.model_json_schema(), indent=2))
     return 0
 

@@ -85,7 +85,8 @@ def run(  # noqa: PLR0913  one parameter per option
         int, Parameter(validator=Number(gte=1, lte=100), help="How often to plug in and out.")
     ] = 1,
     costs: Annotated[
-        CostLevel, Parameter(help="full: rates without loss, TCP and latency as well; 20 s more.")
+        CostLevel,
+        Parameter(help="tcp: TCP as well; full: rates without loss too, and more of all."),
     ] = CostLevel.BRIEF,
     keep: Annotated[bool, flag("A root shell in the lab host before the undo.")] = False,
     out: Annotated[Path | None, Parameter(help="Folder for the results.")] = None,

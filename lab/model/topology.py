@@ -225,7 +225,7 @@ class Topology(Data):
     bridges: tuple[Bridge, ...] = ()
     vfs: tuple[Vfs, ...] = ()
     wire: Wire = Wire()
-    guests: Annotated[tuple[Guest, ...], Field(min_length=1, max_length=8)]
+    guests: Annotated[tuple[Guest, ...], Field(min_length=1, max_length=16)]
     migration: Migration | None = None
     expect: dict[str, Expect] = Field(default_factory=dict)
     reach: tuple[Reach, ...] = ()

@@ -269,9 +269,10 @@ class Fd(Data):
 
 
 class CostLevel(StrEnum):
-    """How much of what packets cost is measured: a second of counting, or rates and times too."""
+    """How much of what packets cost is measured: a second of counting; TCP too; all rates too."""
 
     BRIEF = "brief"
+    TCP = "tcp"
     FULL = "full"
 
 

@@ -230,7 +230,7 @@ def _counted(host: Host, lane: Lane) -> Counted:
         sock = open_icmp(lane.ends)
     with sock:
         costing = observe_costs(lane.probe, lane.guest, qemu, sock)
-        if lane.probe.costs is CostLevel.FULL and not costing.missing:
+        if lane.probe.costs is not CostLevel.BRIEF and not costing.missing:
             with host.inside(WIRE):
                 observe_rates(costing, lane, sock)
     return Counted(

@@ -52,6 +52,7 @@ _KVM_ONLY = (TO_QEMU, KERNEL_ONLY, KICKS, "interrupts_injected")
 _WORTH_TELLING = 0.005
 _DIGITS = 4
 _FULL_ONLY = "only with --costs full"
+_TCP_ONLY = "only with --costs tcp or full"
 
 Measure = Callable[[CostWindow], float]
 
@@ -284,4 +285,6 @@ def _not_measured(seen: CostsEvidence) -> Iterator[tuple[str, str]]:
     if not seen.kvm:
         yield from dict.fromkeys(_KVM_ONLY, "the guest runs without KVM").items()
     if not seen.trials and not seen.missing:
-        yield from dict.fromkeys(("zero_loss", "tcp"), _FULL_ONLY).items()
+        yield "zero_loss", _FULL_ONLY
+    if not (seen.tcp or seen.missing or "tcp" in seen.unmeasured):
+        yield "tcp", _TCP_ONLY

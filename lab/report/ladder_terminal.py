@@ -44,6 +44,7 @@ _TITLES = {
     Group.RATE: "rates",
 }
 _LEGEND = "beside the rung it is compared with: ▼ fewer, ▲ more, = as many, ~ cannot tell (95 %)"
+_ONE_ROUND = "one round says nothing of its spread: nothing is called fewer or more"
 _INDENT = 2
 _NARROW = 8
 _CELL = 7
@@ -54,11 +55,13 @@ def show(ladder: Ladder, console: Console) -> None:
     console.print()
     _show_ways(ladder, console)
     _show_counts(ladder, console)
-    for step in ladder.steps:
-        _show_step(ladder, step, console)
+    if ladder.rounds > 1:
+        for step in ladder.steps:
+            _show_step(ladder, step, console)
     _show_promises(ladder.promises, console)
     _show_flags(ladder.flags, console)
     _show_problems(ladder.rungs, console)
+    _show_not_measured(ladder.rungs, console)
     _show_end(ladder, console)
 
 
@@ -88,7 +91,8 @@ def _show_counts(ladder: Ladder, console: Console) -> None:
             table.add_row(Text(f" {quantity.label}{_unit(quantity)}"), *cells)
     table.add_row(Text("compared with", style="dim"), *_compared(ladder.rungs, names))
     console.print(_indented(table))
-    console.print(Text(f"{'':{_INDENT}}{_LEGEND}", style="dim"))
+    legend = _LEGEND if ladder.rounds > 1 else _ONE_ROUND
+    console.print(Text(f"{'':{_INDENT}}{legend}", style="dim"))
     console.print()
 
 
@@ -109,7 +113,7 @@ def _show_step(ladder: Ladder, step: Step, console: Console) -> None:
     ]
     for title, words in (("as many", same), ("cannot tell", unclear)):
         if words:
-            text = Text(f"{title}: {', '.join(words)}", style="dim")
+            text = Text(f"{title}: {'; '.join(words)}", style="dim")
             console.print(Padding(text, (0, 0, 0, _INDENT + 1)))
     console.print()
 
@@ -141,26 +145,38 @@ def _show_problems(rungs: Sequence[Rung], console: Console) -> None:
         for problem in rung.problems:
             text = Text(f"{rung.name}: {problem}", style="red")
             console.print(Padding(text, (0, 0, 0, _INDENT)))
-    reasons = dict.fromkeys(
-        (rung.name, key, why) for rung in rungs for key, why in rung.not_measured.items()
-    )
-    for name, key, why in reasons:
-        text = Text(f"{name}: {key} was not measured: {why}", style="dim")
-        console.print(Padding(text, (0, 0, 0, _INDENT)))
+
+
+def _show_not_measured(rungs: Sequence[Rung], console: Console) -> None:
+    """One line for each reason, as most hold for many rungs."""
+    names: dict[str, dict[str, None]] = {}
+    climbed: dict[str, dict[str, None]] = {}
+    for rung in rungs:
+        for name, why in rung.not_measured.items():
+            names.setdefault(why, {})[name] = None
+            climbed.setdefault(why, {})[rung.name] = None
+    for why, missing in names.items():
+        where = "" if len(climbed[why]) == len(rungs) else f" ({', '.join(climbed[why])})"
+        text = f"not measured: {', '.join(missing)}{where}: {why}"
+        console.print(Padding(Text(text, style="dim"), (0, 0, 0, _INDENT)))
 
 
 def _show_end(ladder: Ladder, console: Console) -> None:
-    kept = sum(each.outcome is Outcome.PASS for each in ladder.promises)
     green = sum(rung.outcome.green for rung in ladder.rungs)
     text = Text(f"\n{'':{_INDENT}}{ladder.outcome.upper()}", style=_STYLES[ladder.outcome])
     text.append(f"  {green} of {len(ladder.rungs)} rungs passed", style="")
-    text.append(f", {kept} of {len(ladder.promises)} promises kept", style="")
+    text.append(_kept(ladder.promises), style="")
     text.append(f"; {_rounds(ladder.rounds)} in {ladder.seconds:.0f} s", style="")
     console.print(text)
     on = ladder.rungs[0].accelerator
     told = f"lab host {(on.labhost or 'none').upper()}, guest {(on.guest or '?').upper()}"
     words = f"{told}, {ladder.cpu}: counts hold anywhere, times only beside each other"
     console.print(Padding(Text(words, style="dim"), (0, 0, 0, _INDENT)))
+
+
+def _kept(promises: Sequence[Kept]) -> str:
+    kept = sum(each.outcome is Outcome.PASS for each in promises)
+    return f", {kept} of {len(promises)} promises kept" if promises else ""
 
 
 def _rounds(number: int) -> str:
@@ -191,7 +207,7 @@ def _measured(ladder: Ladder) -> list[Quantity]:
 def _cell(ladder: Ladder, rung: Rung, quantity: Quantity) -> Text:
     step = next((step for step in ladder.steps if step.lower == rung.name), None)
     ratio = step.ratios.get(quantity.key) if step else None
-    sign = _SIGNS.get(ratio.verdict, " ") if ratio else " "
+    sign = _SIGNS.get(ratio.verdict, " ") if ratio and ladder.rounds > 1 else " "
     return Text(f"{_value(rung, quantity)}{sign}")
 
 

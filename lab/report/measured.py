@@ -7,7 +7,7 @@ the probe, how many vhost threads worked - is counted again from the evidence, a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import fmean
 
 from lab.evidence import CarrierEvidence, Evidence, QueuesEvidence
@@ -25,13 +25,17 @@ class Run:
     result: Result
     evidence: Evidence | None = None
     folder: str = ""
-    costs: Costs = field(default_factory=Costs)
 
     @property
     def nic(self) -> tuple[str, str]:
         """Guest and id of the NIC that is compared: the first one that was probed."""
         paths = self.result.paths
         return (paths[0].guest, paths[0].nic) if paths else ("", "")
+
+    @property
+    def costs(self) -> Costs:
+        """What this NIC's packets cost; nothing where the run did not come so far."""
+        return self.result.costs.get(".".join(self.nic), Costs())
 
 
 def rung_of(name: str, runs: Sequence[Run], above: str | None) -> Rung:
@@ -71,7 +75,6 @@ def _group(counted: Counted) -> Group:
 
 def _single(costs: Costs) -> Iterator[tuple[str, float | None]]:
     """What a run has one value of."""
-    yield HOST_HOPS, costs.host_hops
     if costs.latency:
         for name in ("p50_us", "p90_us", "p99_us", "max_us"):
             yield f"{Group.TIME}.{name}", getattr(costs.latency, name)
@@ -84,20 +87,26 @@ def _single(costs: Costs) -> Iterator[tuple[str, float | None]]:
 
 
 def _seen(run: Run, evidence: Evidence) -> Iterator[tuple[str, float]]:
-    """Bridges that a marked probe passed, and vhost threads that were woken for packets."""
-    probes = [probe for probe in evidence.probes if (probe.guest, probe.nic) == run.nic]
-    if evidence.devices and probes and all(probe.sightings for probe in probes):
+    """Devices that marked probes passed, and vhost threads that were woken for packets."""
+    devices = _devices(run, evidence)
+    if devices is not None:
         kinds = {device.name: device.kind for device in evidence.devices}
-        seen = {
-            sighting.device
-            for probe in probes
-            for sighting in probe.sightings
-            if sighting.where == HOST
-        }
-        yield BRIDGES, sum(kinds.get(device) == "bridge" for device in seen)
+        yield HOST_HOPS, len(devices)
+        if devices <= set(kinds):
+            yield BRIDGES, sum(kinds[device] == "bridge" for device in devices)
     threads = _threads(run, evidence)
     if threads is not None:
         yield THREADS, threads
+
+
+def _devices(run: Run, evidence: Evidence) -> set[str] | None:
+    """The host's devices that saw a probe; unknown where nobody looked, or a probe was lost."""
+    watched = any(capture.where == HOST for capture in evidence.captures)
+    probes = [probe for probe in evidence.probes if (probe.guest, probe.nic) == run.nic]
+    if not (watched and probes and all(probe.sightings for probe in probes)):
+        return None
+    sightings = (sighting for probe in probes for sighting in probe.sightings)
+    return {sighting.device for sighting in sightings if sighting.where == HOST}
 
 
 def _threads(run: Run, evidence: Evidence) -> int | None:

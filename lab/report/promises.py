@@ -168,7 +168,7 @@ def _seen(rung: Rung, key: str) -> str:
     """All rounds where they differ, so that the one that breaks a promise is among them."""
     words = ["?" if value is None else f"{value:.2f}" for value in _rounds(rung, key)]
     if not words:
-        return rung.not_measured.get(key, "was not measured")
+        return rung.not_measured.get(key.partition(".")[2], "was not measured")
     return words[0] if len(set(words)) == 1 else ", ".join(words)
 
 

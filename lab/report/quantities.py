@@ -47,14 +47,14 @@ class Quantity(Data):
 
 COUNTS = (
     ("exits_to_qemu", "exits to QEMU"),
-    ("exits_kernel_only", "exits, kernel only"),
-    ("kicks", "kicks"),
+    ("exits_kernel_only", "exits in kernel only"),
+    ("kicks", "kicks per packet sent"),
     ("qemu_syscalls", "QEMU system calls"),
     ("vhost_wakeups", "vhost wake-ups"),
-    ("switches_vcpu", "switches, vCPU"),
-    ("switches_qemu", "switches, QEMU"),
-    ("switches_vhost", "switches, vhost"),
-    ("interrupts_injected", "interrupts in"),
+    ("switches_vcpu", "switches of vCPU"),
+    ("switches_qemu", "switches of QEMU"),
+    ("switches_vhost", "switches of vhost"),
+    ("interrupts_injected", "interrupts injected"),
     ("vfio_interrupts", "VFIO interrupts"),
 )
 """What is counted per packet: name, and how a table calls it."""

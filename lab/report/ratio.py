@@ -86,10 +86,9 @@ def noise_of(table: Sequence[Sequence[float]]) -> Noise | None:
     It is the residual of a two-way layout without interaction: rounds are blocks, each of which
     has every rung once.
     """
-    rungs, rounds = len(table), len(table[0]) if table else 0
-    if rungs < 2 or rounds < 2:
+    freedom = _freedom(table)
+    if not freedom:
         return None
-    freedom = (rungs - 1) * (rounds - 1)
     logs = [[log(value) for value in row] for row in table]
     grand = fmean(value for row in logs for value in row)
     columns = [fmean(column) for column in zip(*logs, strict=True)]
@@ -124,11 +123,25 @@ def _comparable(quantity: Quantity, upper: Rung, lower: Rung) -> bool:
 
 
 def _table(rungs: Sequence[Rung], key: str) -> list[list[float]]:
-    """The values of the rungs that have any but zero, in the rounds that are complete."""
+    """Values of the rungs that have any but zero, without a gap.
+
+    Where a run brought none, its round or its rung is left out, whichever leaves more to know.
+    """
     rows = [rung.measures[key].rounds for rung in rungs if key in rung.measures]
     rows = [row for row in rows if _positive((row,))]
-    complete = [column for column in zip(*rows, strict=False) if None not in column]
-    return [[value for value in row if value is not None] for row in zip(*complete, strict=True)]
+    columns = [column for column in zip(*rows, strict=True) if None not in column]
+    whole = (_known(row) for row in rows if None not in row)
+    short = (_known(row) for row in zip(*columns, strict=True))
+    return max(list(whole), list(short), key=_freedom)
+
+
+def _known(row: Sequence[float | None]) -> list[float]:
+    return [value for value in row if value is not None]
+
+
+def _freedom(table: Sequence[Sequence[float]]) -> int:
+    """Degrees of freedom of what is left without effects of rung and round."""
+    return (len(table) - 1) * (len(table[0]) - 1) if table else 0
 
 
 def _positive(rows: Sequence[Sequence[float | None]]) -> bool:

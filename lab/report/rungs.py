@@ -35,8 +35,8 @@ class Rung(Data):
     ``name`` is its topology's. ``above`` is the rung that it is compared with, ``None`` for one
     that there is nothing to compare with. ``measures`` are by the key of a `Quantity`, ``reasons``
     splits some of them further (exits by KVM's reason, system calls by name). ``paths`` are the
-    marked probes of the last run that has any. ``problems`` are red checks and errors of its runs,
-    ``folders`` where their results lie.
+    marked probes of the last run that has any. ``not_measured`` says why, by a name without its
+    group. ``problems`` are red checks and errors of its runs, ``folders`` where their results lie.
     """
 
     name: str

@@ -142,6 +142,12 @@ def test_what_was_not_counted_is_absent_and_says_why() -> None:
     assert "zero_loss" in found.not_measured
 
 
+def test_tcp_alone_leaves_only_the_rates_unmeasured() -> None:
+    tcp = TcpEvidence(in_bps=1e6, out_bps=2e6, transactions=10, seconds=0.5)
+    assert set(costs(tcp=tcp).not_measured) == {"zero_loss"}
+    assert set(costs().not_measured) == {"zero_loss", "tcp"}
+
+
 def test_nothing_counted_says_why() -> None:
     found = costs(windows=(), missing=("echo 1 of 100 was not answered",))
     assert found.counted == ()

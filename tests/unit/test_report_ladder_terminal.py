@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -9,12 +10,11 @@ from rich.console import Console
 
 from lab.ladder import LAYERS, LadderRequest, ladder_of
 from lab.report.ladder_terminal import show
-from lab.report.measured import Run
 from lab.report.rungs import Flag, Ladder
 from tests.golden_file import GOLDEN, compare
 from tests.rungs import runs
 
-LADDER = ladder_of(runs(), LadderRequest(), 212.0).model_copy(update={"cpu": "a CPU"})
+LADDER = ladder_of(runs(), LadderRequest(rounds=3), 212.0).model_copy(update={"cpu": "a CPU"})
 
 
 def shown(ladder: Ladder, width: int) -> str:
@@ -41,10 +41,10 @@ def test_names_are_whole_where_there_is_room() -> None:
 
 
 def test_a_contradiction_stands_out() -> None:
-    virtio, vhost = runs()["virtio"], runs()["vhost"]
+    costs = runs()["virtio"][0].result.costs
     spoiled = [
-        Run(good.result, good.evidence, costs=bad.costs)
-        for good, bad in zip(vhost, virtio, strict=True)
+        replace(run, result=run.result.model_copy(update={"costs": costs}))
+        for run in runs()["vhost"]
     ]
     text = shown(ladder_of({**runs(), "vhost": spoiled}, LadderRequest(), 1.0), 100)
     assert "CONTRADICTED" in text
@@ -63,8 +63,21 @@ def test_a_flag_names_the_reasons() -> None:
     assert "sriov stops for QEMU 0.25 times a packet, burst: 0.20 KVM_EXIT_MMIO, 0.05" in text
 
 
-def test_one_round_leaves_every_time_open() -> None:
+def test_one_round_compares_nothing_and_holds_the_promises() -> None:
     text = shown(ladder_of(runs(wobbles=(1.0,)), LadderRequest(rounds=1), 1.0), 100)
-    assert "cannot tell: " in text
-    assert "▼ shorter" not in text
+    assert "one round says nothing of its spread" in text
+    assert not [sign for sign in "▼▲~=" if sign in text]
     assert "6 of 6 promises kept; 1 round" in text
+
+
+def test_what_was_not_measured_is_said_once_for_all() -> None:
+    rungs = tuple(
+        rung.model_copy(
+            update={"not_measured": {"tcp": "not asked for", "zero_loss": "not asked for"}}
+        )
+        for rung in LADDER.rungs
+    )
+    some = rungs[0].model_copy(update={"not_measured": {"kicks": "no KVM"}})
+    text = shown(LADDER.model_copy(update={"rungs": (some, *rungs[1:])}), 160)
+    assert "not measured: kicks (e1000): no KVM" in text
+    assert text.count("not asked for") == 1

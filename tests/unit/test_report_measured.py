@@ -8,6 +8,7 @@ import pytest
 
 from lab.errors import StartError
 from lab.plan.data import Carrier, Place
+from lab.report.costs import Costs
 from lab.report.measured import Run, rung_of
 from lab.report.quantities import BRIDGES, HOST_HOPS, THREADS
 from lab.report.result import failed_result
@@ -16,6 +17,11 @@ from tests.rungs import HOPS, WOBBLE, costs, evidence, result, runs
 
 VHOST = runs()["vhost"]
 DEAD = Run(failed_result("vhost", Place.LABHOST, StartError("the guest died")))
+
+
+def costing(name: str, found: Costs) -> Run:
+    """A run that measured this."""
+    return Run(result(name).model_copy(update={"costs": {"guest.nic0": found}}))
 
 
 def test_a_rung_has_the_value_of_every_round_and_the_span_of_all_windows() -> None:
@@ -54,10 +60,10 @@ def test_a_bridge_that_nobody_expected_is_counted_all_the_same() -> None:
     assert rung_of("macvtap", [other], None).measures[BRIDGES].mean == 1
 
 
-@pytest.mark.parametrize("lost", ["devices", "probes"])
+@pytest.mark.parametrize("lost", ["devices", "probes", "captures"])
 def test_without_evidence_there_is_no_number_of_bridges(lost: str) -> None:
     spoiled = evidence("macvtap").model_copy(update={lost: ()})
-    run = Run(result("macvtap"), spoiled, costs=costs("macvtap"))
+    run = Run(result("macvtap"), spoiled)
     assert BRIDGES not in rung_of("macvtap", [run], None).measures
 
 
@@ -108,7 +114,7 @@ def test_reasons_are_the_mean_of_all_rounds() -> None:
     )
     other = counted.model_copy(update={"reasons": {"exits_to_qemu": {"KVM_EXIT_MMIO": 2.0}}})
     rounds = [
-        Run(result("e1000"), costs=costs_.model_copy(update={"counted": (part,)}))
+        costing("e1000", costs_.model_copy(update={"counted": (part,)}))
         for costs_, part in ((first, counted), (second, other))
     ]
     rung = rung_of("e1000", rounds, None)
@@ -119,6 +125,6 @@ def test_reasons_are_the_mean_of_all_rounds() -> None:
 
 def test_what_was_not_measured_says_why() -> None:
     missing = costs("vhost").model_copy(update={"tcp": None, "not_measured": {"tcp": "no iperf3"}})
-    rung = rung_of("vhost", [Run(result("vhost"), costs=missing)], None)
+    rung = rung_of("vhost", [costing("vhost", missing)], None)
     assert rung.not_measured == {"tcp": "no iperf3"}
     assert "rate.tcp_in" not in rung.measures

@@ -142,6 +142,15 @@ def test_times_use_the_noise_of_all_rungs_and_only_complete_rounds() -> None:
     assert verdicts == [Comparison.FEWER, Comparison.UNCLEAR]
 
 
+def test_one_run_that_failed_does_not_leave_all_others_open() -> None:
+    """It was the second of two rounds: without its rung there are two rungs with both."""
+    first = rung("a", None, time__p50_us=(1000.0, 1010.0))
+    second = rung("b", "a", time__p50_us=(500.0, 505.0))
+    third = rung("c", "b", time__p50_us=(100.0, None))
+    verdicts = [step.ratios["time.p50_us"].verdict for step in steps_of((first, second, third))]
+    assert verdicts == [Comparison.FEWER, Comparison.FEWER]
+
+
 def test_cpu_time_that_one_rung_has_none_of_is_compared_as_a_count_is() -> None:
     upper = rung("upper", None, ping_pong__cpu_vhost_us=(0.0, 0.0, 0.0))
     lower = rung("lower", "upper", ping_pong__cpu_vhost_us=(9.0, 9.1, 9.0))

@@ -1,0 +1,1 @@
+"""Benchmarks of the lab itself (docs/performance.md), for ``nox -s bench``."""
