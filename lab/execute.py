@@ -38,6 +38,7 @@ from lab.plan.data import (
     Place,
     Plan,
 )
+from lab.probe.life import observe_lives
 from lab.probe.observe import observe
 
 _CARRIER_SECONDS = 30.0
@@ -148,7 +149,8 @@ def _connect(run: _Run) -> None:
 
 
 def _observe(run: _Run) -> Evidence:
-    evidence = observe(run.plan, run.host, run.guests, run.folder, run.emit)
+    look = observe if run.plan.trace is None else observe_lives
+    evidence = look(run.plan, run.host, run.guests, run.folder, run.emit)
     for guest in run.guests.values():
         guest.check()
     return evidence

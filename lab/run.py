@@ -17,10 +17,19 @@ from lab.plan.build import build
 from lab.plan.data import Attach, Facts, Place, Plan
 from lab.plan.hotplug import hotplugged
 from lab.plan.script import commands
+from lab.plan.trace import traced
 from lab.record import Listener, Record
 from lab.report.judge import judge
 from lab.report.result import Accelerators, Result, Versions, costs_in, paths_in
 from lab.results import ResultsFolder, open_results
+
+
+@dataclass(frozen=True)
+class TraceRequest:
+    """That packets be followed instead of everything proved: see `lab.plan.trace.traced`."""
+
+    nic: str | None = None
+    size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,7 @@ class RunRequest:
     sabotage: str | None = None
     attach: Attach = Attach.COLD
     rounds: int = 1
+    trace: TraceRequest | None = None
     out: Path | None = None
     keep: bool = False
 
@@ -78,19 +88,25 @@ def _draft(request: RunRequest) -> Plan:
 
 
 def _plan(request: RunRequest, facts: Facts) -> Plan:
-    """The plan, spoiled if that is asked for."""
+    """The plan, spoiled if that is asked for, and with a trace in place of the proofs."""
     plan = build(load_topology(request.topology, request.settings), facts)
     if request.attach is Attach.HOTPLUG:
         plan = hotplugged(plan, request.rounds)
-    if request.sabotage is None:
-        return plan
+    if request.sabotage is not None:
+        plan = _spoiled(plan, request.sabotage)
+    if request.trace is not None:
+        plan = traced(plan, request.trace.nic, request.trace.size)
+    return plan
+
+
+def _spoiled(plan: Plan, name: str) -> Plan:
     usable = {fault.name: fault for fault in sabotage.applicable(plan)}
-    if request.sabotage not in usable:
+    if name not in usable:
         raise UsageError(
-            f"{plan.topology} has no sabotage {request.sabotage!r}",
+            f"{plan.topology} has no sabotage {name!r}",
             hint=f"there are: {', '.join(usable) or 'none'}",
         )
-    return usable[request.sabotage].spoil(plan)
+    return usable[name].spoil(plan)
 
 
 def _result(

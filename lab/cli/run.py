@@ -27,7 +27,7 @@ _UPLINK = "With --on here: a port of this machine as the port under test."
 _TESTER = "With --on here: the port at the other end of its cable."
 
 
-class _Watcher(Screen):
+class Watcher(Screen):
     """Shows a run; remembers whether its result was shown already."""
 
     def __init__(self, console: Console, *, json: bool) -> None:
@@ -93,7 +93,7 @@ def run(  # noqa: PLR0913  one parameter per option
         out=out,
         keep=keep,
     )
-    watcher = _Watcher(Console(stderr=json), json=json)
+    watcher = Watcher(Console(stderr=json), json=json)
     try:
         with watcher:
             result = run_request(request, watcher)

@@ -413,8 +413,20 @@ class Question(Data):
     control: str = ""
 
 
+class TracePlan(Data):
+    """One NIC's packets of which every step is to be told (`lab.probe.life`).
+
+    ``probe`` says which NIC it is and who its peer, ``size`` is the length of the frames in bytes
+    without the FCS, ``hops`` are what they should pass, in the order of the way in.
+    """
+
+    probe: ProbePlan
+    size: int
+    hops: tuple[Hop, ...]
+
+
 class Plan(Data):
-    """All that one run does."""
+    """All that one run does. One with a ``trace`` follows single packets, and that is all."""
 
     topology: str
     title: str
@@ -424,3 +436,4 @@ class Plan(Data):
     probes: tuple[ProbePlan, ...]
     expectations: tuple[Expectation, ...]
     questions: tuple[Question, ...] = ()
+    trace: TracePlan | None = None

@@ -125,7 +125,7 @@ def vfio_interrupts(table: str) -> Counter[str]:
 def _select(tracing: Tracing, pid: int, taps: Iterable[int], vhosts: Iterable[int]) -> None:
     """Record QEMU's calls on its taps and what wakes its vhost threads."""
     fds = " || ".join(f"fd == {fd}" for fd in taps)
-    tids = " || ".join(f"common_pid == {tid}" for tid in _tasks(pid))
+    tids = " || ".join(f"common_pid == {tid}" for tid in tasks(pid))
     if fds:
         for name in _SYSCALLS:
             tracing.select(f"syscalls/sys_enter_{name}", f"({fds}) && ({tids})")
@@ -153,21 +153,23 @@ def vhost_threads(pid: int) -> Iterator[tuple[int, str]]:
     where asked for) kernel threads.
     """
     name = f"vhost-{pid}"
-    own = [tid for tid in _tasks(pid) if _name(tid) == name]
+    own = [tid for tid in tasks(pid) if task_name(tid) == name]
     for tid in own or [int(path.name) for path in Path("/proc").glob("[0-9]*")]:
-        if own or _name(tid) == name:
+        if own or task_name(tid) == name:
             yield tid, name
 
 
-def _tasks(pid: int) -> list[int]:
+def tasks(pid: int) -> list[int]:
+    """The ids of a process's threads."""
     return [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]
 
 
-def _name(tid: int) -> str:
+def task_name(tid: int) -> str:
+    """A thread's name (comm); empty where it has ended."""
     try:
         return Path(f"/proc/{tid}/comm").read_text().strip()
     except (FileNotFoundError, ProcessLookupError):
-        return ""  # ended meanwhile
+        return ""
 
 
 def _vhost_in_qmp(qmp: Monitor, nic: str, missing: list[str]) -> bool | None:

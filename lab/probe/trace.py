@@ -32,15 +32,24 @@ class Tracing:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def select(self, event: str, condition: str) -> None:
+    def select(self, event: str, condition: str = "") -> None:
         """Record the event (``system/name``) where a filter holds. Raises CannotError."""
         try:
-            (self._folder / "events" / event / "filter").write_text(condition)
+            if condition:
+                (self._folder / "events" / event / "filter").write_text(condition)
             (self._folder / "events" / event / "enable").write_text("1")
         except OSError as error:
             raise CannotError(
                 f"the kernel does not trace {event}: {error.strerror}", hint=_HINT
             ) from error
+
+    def knows(self, event: str) -> bool:
+        """Whether the kernel has such an event now; those of a module come with the module."""
+        return (self._folder / "events" / event).is_dir()
+
+    def use_monotonic_clock(self) -> None:
+        """Stamp events with CLOCK_MONOTONIC; what was recorded so far is forgotten."""
+        (self._folder / "trace_clock").write_text("mono")
 
     def start(self) -> None:
         self._switch("1")
