@@ -21,6 +21,8 @@ from lab.plan.trace import traced
 from lab.record import Listener, Record
 from lab.report.judge import judge
 from lab.report.result import Accelerators, Result, Versions, costs_in, paths_in
+from lab.report.trace.perfetto import perfetto
+from lab.report.trace.timeline import lives_in
 from lab.results import ResultsFolder, open_results
 
 
@@ -133,6 +135,7 @@ def _result(
         checks=verdict.checks,
         paths=paths_in(plan, evidence),
         costs=costs_in(evidence),
+        life=lives_in(plan, evidence),
         commands={guest.name: guest.command for guest in evidence.guests},
         qmp={guest.name: tuple(commands(plan, guest.name).splitlines()) for guest in plan.guests},
         timings={**record.timings, "total": round(record.seconds, 3)},
@@ -141,6 +144,8 @@ def _result(
 
 def _saved(result: Result, folder: ResultsFolder) -> Result:
     """The result with the places of its artifacts, on disk as one of them."""
+    for life in result.life:
+        folder.write(f"{life.probe}.perfetto.json", perfetto(life).encode())
     folder.write("result.json", b"")
     complete = result.model_copy(update={"artifacts": dict(folder.files)})
     folder.write("result.json", complete.document().encode())

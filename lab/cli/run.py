@@ -27,7 +27,7 @@ _UPLINK = "With --on here: a port of this machine as the port under test."
 _TESTER = "With --on here: the port at the other end of its cable."
 
 
-class Watcher(Screen):
+class _Watcher(Screen):
     """Shows a run; remembers whether its result was shown already."""
 
     def __init__(self, console: Console, *, json: bool) -> None:
@@ -93,13 +93,19 @@ def run(  # noqa: PLR0913  one parameter per option
         out=out,
         keep=keep,
     )
-    watcher = Watcher(Console(stderr=json), json=json)
+    return carry_out(request, json=json).status
+
+
+def carry_out(request: RunRequest, *, json: bool) -> Result:
+    """One run, shown while it goes and at its end. Raises what `lab.run.run` does."""
+    watcher = _Watcher(Console(stderr=json), json=json)
     try:
         with watcher:
             result = run_request(request, watcher)
     except LabError as error:
         if json and not watcher.finished:
-            print(failed_result(topology, on, error).document(), flush=True)
+            document = failed_result(request.topology, request.on.place, error).document()
+            print(document, flush=True)
         raise
     watcher.finish(result)
-    return result.status
+    return result

@@ -130,7 +130,7 @@ def _captures(host: Host) -> Iterator[tuple[PacketCapture, PacketCapture]]:
 
 def _lane(trace: TracePlan, guest: Guest, tester_mac: str) -> Lane:
     numbers = numbering()
-    kinds: tuple[Literal["icmp", "hop"], ...] = ("icmp", "hop")
+    kinds: tuple[Literal["icmp", "hop"], ...] = ("icmp", "icmp", "hop")
     return Lane(
         probe=trace.probe,
         guest=guest,
@@ -144,17 +144,19 @@ def _lane(trace: TracePlan, guest: Guest, tester_mac: str) -> Lane:
 
 
 def _records(way: _Way, threads: Sequence[TracedThread]) -> tuple[_Record, ...]:
-    *warm_ups, echo, hop = way.lane.packets
+    *warm_ups, rehearsal, echo, hop = way.lane.packets
     patience = _warm_up(way, warm_ups)
     with open_tracing() as tracing, _refusals(way) as refused:
         tracing.use_monotonic_clock()
         watch(tracing, threads, echo.size)
 
-        def replied(deadline: float) -> bool:
-            return way.wire.wait(_reply(way.lane, echo), deadline) is not None
+        def replied(packet: Packet) -> Callable[[float], bool]:
+            return lambda deadline: way.wire.wait(_reply(way.lane, packet), deadline) is not None
 
+        # The first event of each kind is dear, most of all where the kernel's code is emulated.
+        _record(way, tracing, rehearsal, patience, replied(rehearsal))
         return (
-            _record(way, tracing, echo, patience, replied),
+            _record(way, tracing, echo, patience, replied(echo)),
             _record(way, tracing, hop, patience, refused),
         )
 
