@@ -27,7 +27,6 @@ TOPOLOGIES = {
     "sriov": "sriov",
     "mtu": "vhost",
     "drop": "vhost",
-    
 }
 """What was recorded, and of which topology. In ``mtu`` the tap has an MTU of 1400, in ``drop`` a tc
 filter drops marked UDP packets as they come in from the wire."""

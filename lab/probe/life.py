@@ -83,7 +83,7 @@ def observe_lives(
     trace = plan.trace
     assert trace is not None
     guest = guests[trace.probe.guest]
-    with _sender(plan.facts.tester, trace, host) as sender, _captures(host) as (wire, path):
+    with _sender(plan.facts.tester, trace, host) as sender, _captures(trace, host) as (wire, path):
         lane = _lane(trace, guest, sender.getsockname()[4].hex(":"))
         threads = threads_of(guest)
         inside.watch(guest, lane.nic)
@@ -116,15 +116,16 @@ def _sender(tester: str, trace: TracePlan, host: Host) -> Iterator[socket.socket
 
 
 @contextmanager
-def _captures(host: Host) -> Iterator[tuple[PacketCapture, PacketCapture]]:
-    """Of the wire and of the host. The control shows that the host's was there: with a NIC that
-    was given away it sees nothing else."""
+def _captures(trace: TracePlan, host: Host) -> Iterator[tuple[PacketCapture, PacketCapture]]:
+    """Of the wire and of the host. Where the host should see nothing of the packets, a control
+    shows that its capture was there."""
     with ExitStack() as stack:
         captures = []
         for where in (WIRE, HOST):
             with host.inside(where):
                 captures.append(stack.enter_context(open_capture(where)))
-        send_control(host)
+        if trace.hops and not any(hop.where == HOST for hop in trace.hops):
+            send_control(host)
         yield captures[0], captures[1]
 
 

@@ -82,8 +82,9 @@ class Loss(Data):
     """Where a packet got lost, as far as anybody saw it.
 
     ``seen_at`` is the last place where it was seen (``br0 ingress``). ``function`` is the kernel
-    function that dropped it and ``reason`` the kernel's name for why (``NOT_SPECIFIED`` where it
-    gives none); both are empty where the kernel told of no drop. ``words`` is the whole finding in
+    function that dropped it and ``reason`` the kernel's name for why: ``NOT_SPECIFIED`` where it
+    gives none, ``CONSUMED`` where it was not dropped but used up. Both are empty where the kernel
+    told of neither. ``words`` is the whole finding in
     one sentence. ``counters`` are those of all devices in the path.
     """
 

@@ -41,7 +41,7 @@ OWNERS = {
     "jinja2": ("lab.model",),
     "pyroute2": ("lab.host",),
     "qemu": ("lab.qmp",),
-    "rich": ("lab.cli", "lab.report.screen", "lab.report.terminal"),
+    "rich": ("lab.cli", "lab.report.screen", "lab.report.terminal", "lab.report.trace.table"),
     "ruamel": ("lab.model",),
     "scapy": ("lab.probe",),
 }

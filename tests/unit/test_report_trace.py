@@ -158,6 +158,15 @@ def test_a_packet_that_vanishes_without_a_drop_is_said_to() -> None:
     assert loss.words == "last seen at eth0 ingress; the host's kernel dropped nothing"
 
 
+def test_a_packet_that_was_made_into_another_is_not_called_dropped() -> None:
+    old = "kfree_skb: skbaddr="
+    change = lives.replaced(old, "consume_skb: skbaddr=")
+    loss = lives.life("mtu", change=change).loss
+    assert loss is not None
+    assert loss.reason == "CONSUMED"
+    assert "consumed in br_dev_queue_push_xmit: it was made into something else" in loss.words
+
+
 def test_an_echo_that_comes_back_too_late_is_lost_on_its_way_back() -> None:
     loss = lives.life("vhost", change=_unanswered("netif_receive_skb: dev=eth1")).loss
     assert loss is not None

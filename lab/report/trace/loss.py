@@ -15,6 +15,7 @@ from lab.report.trace.events import Event
 _LOCATION = re.compile(r"location=(\w+)")
 _REASON = re.compile(r"reason: (\w+)")
 _UNSPECIFIED = "NOT_SPECIFIED"
+_CONSUMED = "CONSUMED"
 # The kernel's own words for its reasons (enum skb_drop_reason, include/net/dropreason-core.h), as
 # far as a frame can meet them on a path of the lab's. Whatever is not here is shown by its name.
 _REASONS = {
@@ -56,12 +57,13 @@ def loss_of(cast: Cast, found: Anchors) -> Loss | None:
         return None
     drop = _drop(cast, found)
     function = _find(_LOCATION, drop)
-    reason = _find(_REASON, drop)
+    # Whoever consumes a frame has done with it: what it was made into has another address.
+    reason = _CONSUMED if drop and drop.name == "consume_skb" else _find(_REASON, drop)
     seen_at = _seen_at(cast, found, function)
     return Loss(
         leg=Direction.OUT if found.back or cast.stamp(outgoing=True) else Direction.IN,
         seen_at=seen_at,
-        words=_words(seen_at, function, _why(cast, found, function, reason)),
+        words=_words(seen_at, function, reason, _why(cast, found, function, reason)),
         function=function,
         reason=reason,
         counters=tuple(_counters(cast)),
@@ -72,7 +74,8 @@ def drop_step(cast: Cast, found: Anchors, loss: Loss) -> Iterator[Step]:
     """The drop itself, where the kernel told of it."""
     drop = _drop(cast, found)
     if drop:
-        what = f"dropped in {loss.function} ({loss.reason})"
+        verb = "consumed" if loss.reason == _CONSUMED else "dropped"
+        what = f"{verb} in {loss.function} ({loss.reason})"
         device = _last(cast, found).device
         yield cast.step(drop, Actor.HOST, loss.leg, what, device=device, strong=True)
 
@@ -89,11 +92,13 @@ def _last(cast: Cast, found: Anchors) -> Event:
 
 
 def _drop(cast: Cast, found: Anchors) -> Event | None:
-    """The frame's own, by its address; else, where it was handed on as a copy, the next drop that
-    the same thread made at once."""
+    """The frame's own end, by its address; else, where it was handed on as a copy, the next drop
+    that the same thread made at once."""
     last = _last(cast, found)
     after = last.time_ns
-    own = cast.trace.first("kfree_skb", after, match=lambda e: e.skb == last.skb)
+    # What was copied to the guest, or sent, is consumed as it should be.
+    ends = "kfree_skb consume_skb" if last.name == "netif_receive_skb" else "kfree_skb"
+    own = cast.trace.first(ends, after, match=lambda e: e.skb == last.skb)
     return own or cast.trace.first(
         "kfree_skb", after, after + _NEAR_NS, lambda e: (e.tid, e.cpu) == (last.tid, last.cpu)
     )
@@ -145,9 +150,11 @@ def _too_small(cast: Cast, entered: Event) -> LinkState | None:
     return min(ports, key=lambda link: link.device not in expected, default=None)
 
 
-def _words(seen_at: str, function: str, why: str) -> str:
+def _words(seen_at: str, function: str, reason: str, why: str) -> str:
     if not function:
         return f"last seen at {seen_at}; the host's kernel dropped nothing"
+    if reason == _CONSUMED:
+        return f"last seen at {seen_at}, consumed in {function}: it was made into something else"
     return f"last seen at {seen_at}, dropped in {function}: {why}"
 
 
