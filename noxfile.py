@@ -84,5 +84,12 @@ def lab_all(session: nox.Session) -> None:
     session.run("lab", "all", *session.posargs)
 
 
+@nox.session
+def ladder(session: nox.Session) -> None:
+    """Run all layers in turn and show what each takes out of the path."""
+    set_up(session)
+    session.run("lab", "ladder", *session.posargs)
+
+
 for path in sorted((ROOT / "topologies").glob("*.yaml")):
     add_topology(path.stem)

@@ -18,12 +18,12 @@ from lab.report.verdict import Outcome
 
 
 class Measure(Data):
-    """One quantity of one rung: a value for each round that has one, in the order of the rounds.
+    """One quantity of one rung: a value for each round, ``None`` for one that has none.
 
     ``low`` and ``high`` span all windows of all rounds.
     """
 
-    rounds: tuple[float, ...]
+    rounds: tuple[float | None, ...]
     mean: float
     low: float
     high: float
@@ -55,10 +55,14 @@ class Rung(Data):
 
 
 class Comparison(StrEnum):
-    """How a quantity of a rung stands to that of the rung above, in words."""
+    """How a quantity of a rung stands to that of the rung above, in words.
+
+    ``as many`` is known to be so; ``cannot tell`` may be either.
+    """
 
     FEWER = "fewer"
     MORE = "more"
+    SAME = "as many"
     UNCLEAR = "cannot tell"
     NONE = "none in either"
 

@@ -31,7 +31,8 @@ LAYERS = (
     ("report",),
     ("results", "record"),
     ("places",),
-    ("run", "batch", "doctor"),
+    ("run", "runs", "doctor"),
+    ("batch", "ladder"),
     ("cli",),
     ("__main__",),
 )
@@ -41,7 +42,13 @@ OWNERS = {
     "jinja2": ("lab.model",),
     "pyroute2": ("lab.host",),
     "qemu": ("lab.qmp",),
-    "rich": ("lab.cli", "lab.report.screen", "lab.report.terminal", "lab.report.trace.table"),
+    "rich": (
+        "lab.cli",
+        "lab.report.ladder_terminal",
+        "lab.report.screen",
+        "lab.report.terminal",
+        "lab.report.trace.table",
+    ),
     "ruamel": ("lab.model",),
     "scapy": ("lab.probe",),
 }

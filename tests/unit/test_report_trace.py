@@ -15,6 +15,7 @@ from lab.report.life import Actor, Life, told
 from lab.report.trace.events import parse
 from lab.report.trace.stops import stops
 from lab.report.trace.table import show_life
+from lab.report.trace.timeline import lives_in
 from lab.report.verdict import Outcome
 from tests import lives
 from tests.golden_file import GOLDEN, compare
@@ -223,7 +224,7 @@ def test_a_topology_that_names_no_hops_has_the_same_steps() -> None:
     plan = lives.plan("vhost")
     assert plan.trace is not None
     bare = plan.model_copy(update={"trace": plan.trace.model_copy(update={"hops": ()})})
-    (echo, _) = lives.lives_in(bare, lives.evidence("vhost"))
+    (echo, _) = lives_in(bare, lives.evidence("vhost"))
     assert whats(echo) == whats(lives.life("vhost"))
 
 
@@ -231,7 +232,7 @@ def test_a_guest_without_kvm_has_no_exits_and_the_trace_says_so() -> None:
     evidence = lives.evidence("virtio", lives.without(": kvm_"))
     (guest,) = (each.model_copy(update={"accelerator": "tcg"}) for each in evidence.guests)
     evidence = evidence.model_copy(update={"guests": (guest,)})
-    (echo, _) = lives.lives_in(lives.plan("virtio"), evidence)
+    (echo, _) = lives_in(lives.plan("virtio"), evidence)
     assert echo.loss is None
     assert echo.notes == ("no exits and no injections are seen: the guest runs without KVM",)
     assert sum(step.where == "guest" for step in echo.steps) == 2

@@ -1,0 +1,161 @@
+"""What the runs of one topology measured, as a rung of the ladder.
+
+Costs come from the result. What its checks only compare with an expectation - which bridges saw
+the probe, how many vhost threads worked - is counted again from the evidence, as seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from lab.evidence import CarrierEvidence, Evidence, QueuesEvidence
+from lab.plan.data import HOST
+from lab.report.costs import Costs, Count, Counted
+from lab.report.quantities import BRIDGES, HOST_HOPS, QUANTITIES, THREADS, Group
+from lab.report.result import Result
+from lab.report.rungs import Measure, Rung
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a rung, in one round; without evidence where it ended before its verdict."""
+
+    result: Result
+    evidence: Evidence | None = None
+    folder: str = ""
+    costs: Costs = field(default_factory=Costs)
+
+    @property
+    def nic(self) -> tuple[str, str]:
+        """Guest and id of the NIC that is compared: the first one that was probed."""
+        paths = self.result.paths
+        return (paths[0].guest, paths[0].nic) if paths else ("", "")
+
+
+def rung_of(name: str, runs: Sequence[Run], above: str | None) -> Rung:
+    """The rung of all its runs, one for each round."""
+    last = next((run for run in reversed(runs) if run.result.paths), runs[-1])
+    return Rung(
+        name=name,
+        title=last.result.title,
+        above=above,
+        outcome=max(run.result.outcome for run in runs),
+        status=max(run.result.status for run in runs),
+        accelerator=last.result.accelerator,
+        carrier=next((path.carrier for path in last.result.paths), None),
+        paths=tuple(path for path in last.result.paths if (path.guest, path.nic) == last.nic),
+        measures=_measures([dict(values_of(run)) for run in runs]),
+        reasons=_reasons([run.costs for run in runs]),
+        not_measured={key: why for run in runs for key, why in run.costs.not_measured.items()},
+        problems=tuple(dict.fromkeys(words for run in runs for words in _problems(run))),
+        folders=tuple(run.folder for run in runs if run.folder),
+    )
+
+
+def values_of(run: Run) -> Iterator[tuple[str, Count]]:
+    """Everything that one run measured, by the key of its quantity."""
+    costs = run.costs
+    for counted in costs.counted:
+        for name, count in counted.counts.items():
+            yield f"{_group(counted)}.{name}", count
+    yield from ((key, _exact(value)) for key, value in _single(costs) if value is not None)
+    if run.evidence:
+        yield from ((key, _exact(value)) for key, value in _seen(run, run.evidence))
+
+
+def _group(counted: Counted) -> Group:
+    return Group(counted.pattern)
+
+
+def _single(costs: Costs) -> Iterator[tuple[str, float | None]]:
+    """What a run has one value of."""
+    yield HOST_HOPS, costs.host_hops
+    if costs.latency:
+        for name in ("p50_us", "p90_us", "p99_us", "max_us"):
+            yield f"{Group.TIME}.{name}", getattr(costs.latency, name)
+    if costs.tcp:
+        yield f"{Group.RATE}.tcp_in", costs.tcp.in_mbit
+        yield f"{Group.RATE}.tcp_out", costs.tcp.out_mbit
+        yield f"{Group.RATE}.tcp_rr", costs.tcp.transactions
+    for zero_loss in costs.zero_loss:
+        yield f"{Group.RATE}.zero_loss_{zero_loss.size}", zero_loss.pps
+
+
+def _seen(run: Run, evidence: Evidence) -> Iterator[tuple[str, float]]:
+    """Bridges that a marked probe passed, and vhost threads that were woken for packets."""
+    probes = [probe for probe in evidence.probes if (probe.guest, probe.nic) == run.nic]
+    if evidence.devices and probes and all(probe.sightings for probe in probes):
+        kinds = {device.name: device.kind for device in evidence.devices}
+        seen = {
+            sighting.device
+            for probe in probes
+            for sighting in probe.sightings
+            if sighting.where == HOST
+        }
+        yield BRIDGES, sum(kinds.get(device) == "bridge" for device in seen)
+    threads = _threads(run, evidence)
+    if threads is not None:
+        yield THREADS, threads
+
+
+def _threads(run: Run, evidence: Evidence) -> int | None:
+    """Many flows are needed to wake them all; where none were sent, echoes must do."""
+    watched: tuple[QueuesEvidence | CarrierEvidence, ...] = (*evidence.queues, *evidence.carriers)
+    for seen in watched:
+        if (seen.guest, seen.nic) == run.nic and not seen.missing:
+            return sum(thread.wakeups > 0 for thread in seen.vhost_threads)
+    return None
+
+
+def _exact(value: float) -> Count:
+    return Count(mean=value, low=value, high=value)
+
+
+def _measures(rounds: Sequence[Mapping[str, Count]]) -> dict[str, Measure]:
+    """One measure for every quantity that any round has, in the order of a table."""
+    return {
+        quantity.key: _measure([values.get(quantity.key) for values in rounds])
+        for quantity in QUANTITIES
+        if any(quantity.key in values for values in rounds)
+    }
+
+
+def _measure(rounds: Sequence[Count | None]) -> Measure:
+    counts = [count for count in rounds if count is not None]
+    return Measure(
+        rounds=tuple(None if count is None else count.mean for count in rounds),
+        mean=fmean(count.mean for count in counts),
+        low=min(count.low for count in counts),
+        high=max(count.high for count in counts),
+    )
+
+
+def _reasons(rounds: Sequence[Costs]) -> dict[str, dict[str, float]]:
+    """The mean over the rounds; a reason that a round did not see is 0 in it."""
+    found = [
+        {
+            f"{_group(counted)}.{name}": reasons
+            for counted in costs.counted
+            for name, reasons in counted.reasons.items()
+        }
+        for costs in rounds
+        if costs.counted
+    ]
+    return {
+        key: {
+            reason: fmean(each.get(key, {}).get(reason, 0.0) for each in found)
+            for reason in sorted({reason for each in found for reason in each.get(key, {})})
+        }
+        for key in sorted({key for each in found for key in each})
+    }
+
+
+def _problems(run: Run) -> Iterator[str]:
+    """What is wrong with a run, a line each."""
+    for check in run.result.checks:
+        if not check.outcome.green:
+            yield f"{check.name}: {check.observed} (expected: {check.expected})"
+    if run.result.error:
+        yield run.result.error.message
