@@ -12,6 +12,7 @@ from lab.report.trace.cast import FRAMES, Cast
 from lab.report.trace.events import Event
 
 _ICMP = "icmp"
+_NET_RX = "action=NET_RX"
 
 
 def way_in(cast: Cast, found: Anchors) -> Iterator[Step]:
@@ -77,7 +78,7 @@ def _frames(cast: Cast, after: int, before: int | None, leg: Direction) -> Itera
 
 
 def _received(cast: Cast, event: Event, after: int, leg: Direction) -> Iterator[Step]:
-    """With the interrupt that told of it, where the device is a NIC."""
+    """With the interrupt that told of it and the softirq that fetched it, where it is a NIC."""
     actor = Actor.TESTER if cast.on_wire(event) else Actor.HOST
     device = event.device
     name = re.compile(rf"{re.escape(device)}(-(?!tx-).*)?")
@@ -90,6 +91,14 @@ def _received(cast: Cast, event: Event, after: int, leg: Direction) -> Iterator[
     if interrupt:
         what = f"interrupt {interrupt.fields['name']}"
         yield cast.step(interrupt, actor, leg, what, device=device)
+        polling = cast.trace.last(
+            "softirq_entry",
+            interrupt.time_ns,
+            event.time_ns,
+            lambda e: _NET_RX in e.text and e.cpu == event.cpu,
+        )
+        if polling:
+            yield cast.step(polling, actor, leg, f"NAPI polls {device}", device=device)
     yield cast.step(event, actor, leg, _arrival(cast, event), device=device, strong=True)
 
 
