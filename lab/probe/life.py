@@ -102,6 +102,7 @@ def observe_lives(
         guests=tuple(each.evidence() for each in guests.values()),
         clocks=(offset,) if offset else (),
         captures=captures,
+        missing=() if offset else (f"the clock of {guest.plan.name}: no echo came back",),
         lives=tuple(_life(lane, threads, record, seen) for record in records),
     )
 

@@ -96,7 +96,7 @@ def test_without_vhost_qemu_reads_and_writes_the_tap() -> None:
 
 def test_an_emulated_nic_stops_the_guest_for_qemu_at_its_registers() -> None:
     life = lives.life("e1000")
-    stopped = [step for step in life.steps if "for QEMU" in step.what]
+    stopped = [step for step in life.steps if "to QEMU:" in step.what]
     assert sum(step.count for step in stopped) >= 2
     assert all(step.strong for step in stopped)
     (kick,) = (step for step in life.steps if step.what.startswith("kick"))
@@ -226,6 +226,13 @@ def test_a_topology_that_names_no_hops_has_the_same_steps() -> None:
     bare = plan.model_copy(update={"trace": plan.trace.model_copy(update={"hops": ()})})
     (echo, _) = lives_in(bare, lives.evidence("vhost"))
     assert whats(echo) == whats(lives.life("vhost"))
+
+
+def test_without_a_common_clock_the_guests_stamps_are_left_out() -> None:
+    evidence = lives.evidence("vhost").model_copy(update={"clocks": ()})
+    (echo, probe) = lives_in(lives.plan("vhost"), evidence)
+    assert (echo.loss, probe.loss) == (None, None)
+    assert not any(step.where == "guest" for step in (*echo.steps, *probe.steps))
 
 
 def test_a_guest_without_kvm_has_no_exits_and_the_trace_says_so() -> None:

@@ -20,11 +20,11 @@ _ROLE_ACTORS = {"vhost": Actor.VHOST, "qemu": Actor.QEMU, "vcpu": Actor.QEMU}
 @dataclass(frozen=True)
 class Cast:
     """One life's evidence, ready to be asked. ``hops`` are in the order of the way in; stamps of
-    the guest's own clock may be off by ``error_ns``."""
+    the guest's own clock may be off by ``error_ns``, ``None`` where it was never compared."""
 
     evidence: LifeEvidence
     hops: tuple[Hop, ...]
-    error_ns: int = 0
+    error_ns: int | None = 0
     trace: Trace = field(init=False)
 
     def __post_init__(self) -> None:
@@ -118,6 +118,13 @@ class Cast:
             ),
             None,
         )
+
+    def stamp_ns(self, *, outgoing: bool) -> int | None:
+        """The same on the events' clock; None without a stamp, or where the clock is unknown."""
+        stamp = self.stamp(outgoing=outgoing)
+        if stamp is None or self.error_ns is None:
+            return None
+        return stamp.time_ns - self.evidence.realtime_ns
 
     def step(  # noqa: PLR0913  one parameter for each thing that the event does not tell
         self,

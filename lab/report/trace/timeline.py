@@ -28,9 +28,7 @@ def lives_in(plan: Plan, evidence: Evidence) -> tuple[Life, ...]:
         life
         for each in evidence.lives
         if (
-            life := _life(
-                Cast(each, hops, errors.get(each.guest, 0)), emulated=each.guest in emulated
-            )
+            life := _life(Cast(each, hops, errors.get(each.guest)), emulated=each.guest in emulated)
         )
     )
 

@@ -64,11 +64,9 @@ def visit(cast: Cast, found: Anchors) -> Visit | None:
 
 def _latest(cast: Cast, begin: int) -> int:
     """When a packet that nobody saw come back can have been in the guest at the latest."""
-    stamps = (cast.stamp(outgoing=way) for way in (True, False))
-    stamp = next((stamp for stamp in stamps if stamp), None)
-    if stamp is None:
-        return begin
-    return max(begin, stamp.time_ns - cast.evidence.realtime_ns + cast.error_ns)
+    stamps = (cast.stamp_ns(outgoing=way) for way in (True, False))
+    stamp = next((stamp for stamp in stamps if stamp is not None), None)
+    return begin if stamp is None else max(begin, stamp + (cast.error_ns or 0))
 
 
 def _entry(cast: Cast, injected: Event | None, end: int) -> Event | None:
@@ -86,12 +84,9 @@ def _stamps(cast: Cast, earliest: int, latest: int) -> tuple[int | None, int | N
     """
     found: list[int | None] = []
     for outgoing in (False, True):
-        stamp = cast.stamp(outgoing=outgoing)
-        if stamp is None:
-            found.append(None)
-            continue
-        earliest = min(max(stamp.time_ns - cast.evidence.realtime_ns, earliest), latest)
-        found.append(earliest)
+        stamp = cast.stamp_ns(outgoing=outgoing)
+        earliest = earliest if stamp is None else min(max(stamp, earliest), latest)
+        found.append(None if stamp is None else earliest)
     return found[0], found[1]
 
 
@@ -178,7 +173,7 @@ def _stamp(cast: Cast, time_ns: int, actor: Actor, leg: Direction, what: str) ->
         leg=leg,
         device=cast.device,
         strong=True,
-        error_ns=cast.error_ns,
+        error_ns=cast.error_ns or 0,
     )
 
 
@@ -203,14 +198,15 @@ def _stops(cast: Cast, at: Visit) -> Iterator[Step]:
 
 
 def _words(kind: str, members: tuple[Stop, ...]) -> str:
-    number = "stops" if len(members) == 1 else f"stops {len(members)} times"
+    one = len(members) == 1
     if kind == "other":
         reasons = Counter(stop.reason for stop in members)
         told = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-        return f"{number}, not for the packet ({told})"
+        return f"another exit ({members[0].reason})" if one else f"other exits ({told})"
     more = "" if len(members) <= _SHOWN else ", ..."
     registers = ", ".join(stop.access for stop in members[:_SHOWN]) + more
-    return f"{number} for {'QEMU' if kind == 'qemu' else 'KVM'}: {registers}"
+    number = "exit" if one else f"{len(members)} exits"
+    return f"{number} to {'QEMU' if kind == 'qemu' else 'KVM'}: {registers}"
 
 
 def _kick(cast: Cast, kick: Stop) -> Step:
