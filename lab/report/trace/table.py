@@ -22,7 +22,7 @@ _STYLES = {
     Actor.HOST: "blue",
     Actor.VHOST: "cyan",
     Actor.QEMU: "red",
-    Actor.KVM: "white",
+    Actor.KVM: "",
     Actor.GUEST: "green",
 }
 _PROBES = {"icmp": "an ICMP echo", "hop": "a marked UDP packet"}
