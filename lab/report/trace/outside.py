@@ -36,7 +36,7 @@ def wake(cast: Cast, ran: Event, after: int, leg: Direction) -> Iterator[Step]:
     """How the thread of an event was woken for it, where it had been asleep."""
     tid = ran.tid
     waking = cast.trace.last("sched_waking", after, ran.time_ns, lambda e: _pid(e, "pid") == tid)
-    if waking is None or cast.thread(waking.tid) == cast.thread(tid):
+    if waking is None:
         return
     actor, name = cast.actor(tid), cast.thread(tid)
     # A vCPU wakes others from inside KVM: an eventfd that it has written to.
