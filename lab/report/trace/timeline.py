@@ -7,7 +7,6 @@ and the steps say who had the packet when.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
 
 from lab.evidence import Evidence
 from lab.plan.data import HOST, Direction, Plan
@@ -83,17 +82,19 @@ def _served(at: Visit | None) -> Iterator[_Mark]:
 
 
 def _spans(marks: Sequence[_Mark], begin: int, steps: Sequence[Step]) -> Iterator[Span]:
-    """Marks of one actor in a row are one span; the last mark only ends the one before it."""
-    turn = next((step.time_ns for step in steps if step.leg is Direction.OUT), None)
+    """Marks of one actor in a row are one span, which the turn of the direction divides."""
     last = steps[-1].time_ns
+    turn = next((step.time_ns for step in steps if step.leg is Direction.OUT), last)
     began, actor = marks[0]
-    for (_, _), (time_ns, after) in pairwise(marks):
-        ends = min(time_ns, last)
-        if after is not actor or time_ns >= last:
-            if ends > began:
-                leg = Direction.OUT if turn is not None and began >= turn else Direction.IN
-                yield Span(actor=actor, leg=leg, begin_ns=began - begin, end_ns=ends - begin)
-            began, actor = ends, after
+    for time_ns, after in (*marks[1:], (last, None)):
+        if after is not actor:
+            for start, end, leg in (
+                (began, min(time_ns, turn), Direction.IN),
+                (max(began, turn), min(time_ns, last), Direction.OUT),
+            ):
+                if end > start:
+                    yield Span(actor=actor, leg=leg, begin_ns=start - begin, end_ns=end - begin)
+            began, actor = time_ns, after or actor
 
 
 def _notes(cast: Cast, *, emulated: bool) -> Iterator[str]:
