@@ -50,6 +50,12 @@ def test_shown(name: str, width: int) -> None:
     compare(GOLDEN / "life" / f"{name}-{width}.txt", text)
 
 
+@pytest.mark.parametrize("name", ["vhost", "mtu"])
+def test_the_documentation_shows_what_is_shown(name: str) -> None:
+    shown = (GOLDEN / "life" / f"{name}-80.txt").read_text(encoding="utf-8")
+    assert shown in (GOLDEN.parents[1] / "docs/trace.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(("name", "kind"), BOTH)
 def test_steps_are_in_order_and_spans_have_no_gaps(name: str, kind: str) -> None:
     life = lives.life(name, kind)
