@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
 from qemu.qmp import (
     EventListener,
@@ -63,11 +63,12 @@ class Qmp:
         self._events: list[Event] = []
         self._changed = threading.Condition()
         self._closed = False
+        self._attempted: asyncio.Task[Any] | None = None
 
     def __enter__(self) -> Self:
-        self._thread.start()
         try:
-            self._wait(self._connect(), self._timeout, "greet")
+            self._thread.start()
+            self._wait(self._connect, self._timeout, "greet")
         except BaseException:
             self.close()
             raise
@@ -89,7 +90,10 @@ class Qmp:
         Raises RefusedError when QEMU answers with an error, StartError when it is gone or has not
         answered after ``timeout`` seconds.
         """
-        call = self._client.execute(command, dict(arguments or {}))
+
+        def call() -> Coroutine[Any, Any, Any]:
+            return self._client.execute(command, dict(arguments or {}))
+
         try:
             return self._wait(call, timeout, command)
         except ExecuteError as error:
@@ -105,7 +109,7 @@ class Qmp:
         async def send() -> None:
             self._client.send_fd_scm(fd)
 
-        self._wait(send(), timeout, "getfd")
+        self._wait(send, timeout, "getfd")
         self.execute("getfd", {"fdname": name}, timeout)
 
     def wait_event(
@@ -140,25 +144,40 @@ class Qmp:
             self._thread.join(timeout=5.0)
             self._loop.close()
 
-    def _wait(self, work: Coroutine[Any, Any, T], timeout: float, what: str) -> T:
-        future: Future[T] = asyncio.run_coroutine_threadsafe(
-            asyncio.wait_for(work, timeout), self._loop
+    def _wait(self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float, what: str) -> T:
+        future: Future[T | Exception] = asyncio.run_coroutine_threadsafe(
+            self._attempt(work, timeout), self._loop
         )
+        outcome = future.result()
+        if isinstance(outcome, Exception):
+            self._tell(outcome, timeout, what)
+        return outcome
+
+    async def _attempt(
+        self, work: Callable[[], Coroutine[Any, Any, T]], seconds: float
+    ) -> T | Exception:
+        """Its value, or its error as one: asyncio prints errors that nobody waits for any more."""
+        self._attempted = asyncio.current_task()
         try:
-            return future.result()
-        except TimeoutError as error:
-            text = f"{self._name}: QEMU did not answer {what} within {timeout:.0f} s"
-            raise StartError(text) from error
-        except (ExecInterruptedError, StateError, EOFError, OSError) as error:
-            text = f"{self._name}: QEMU closed its QMP connection during {what}"
-            raise StartError(text) from error
-        except ExecuteError:
-            raise
-        except QMPError as error:
-            raise StartError(f"{self._name}: QMP failed during {what}: {error}") from error
-        except BaseException:
-            future.cancel()  # Ctrl-C while waiting
-            raise
+            async with asyncio.timeout(seconds):
+                return await work()
+        except Exception as error:  # noqa: BLE001  raised by `_wait`, where somebody waits
+            return error
+
+    def _tell(self, error: Exception, timeout: float, what: str) -> NoReturn:
+        """Raise the error as the lab tells it; QEMU's refusals and our own faults as they are."""
+        match error:
+            case TimeoutError():
+                text = f"QEMU did not answer {what} within {timeout:.0f} s"
+            case ExecInterruptedError() | StateError() | EOFError() | OSError():
+                text = f"QEMU closed its QMP connection during {what}"
+            case ExecuteError():
+                raise error
+            case QMPError():
+                text = f"QMP failed during {what}: {error}"
+            case _:
+                raise error
+        raise StartError(f"{self._name}: {text}") from error
 
     async def _connect(self) -> None:
         listener = EventListener()
@@ -182,6 +201,9 @@ class Qmp:
             self._changed.notify_all()
 
     async def _disconnect(self) -> None:
+        if self._attempted:  # unless Ctrl-C ended the wait for it, it is done
+            self._attempted.cancel()
+            await asyncio.wait({self._attempted})  # it may disconnect too, but not at the same time
         with suppress(QMPError, EOFError, OSError):  # QEMU was faster
             await self._client.disconnect()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}

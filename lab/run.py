@@ -8,19 +8,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from lab import machine
 from lab.errors import InterruptedRunError, UsageError
 from lab.evidence import Evidence
 from lab.model.load import load_topology
 from lab.places import OpenPlace, WantedPlace, check, facts_of, open_place
 from lab.plan import sabotage
 from lab.plan.build import build
-from lab.plan.data import Attach, Facts, Place, Plan
+from lab.plan.data import Attach, CostLevel, Facts, Place, Plan
 from lab.plan.hotplug import hotplugged
+from lab.plan.proof import with_costs
 from lab.plan.script import commands
 from lab.plan.trace import traced
 from lab.record import Listener, Record
+from lab.report.counting import costs_in
 from lab.report.judge import judge
-from lab.report.result import Accelerators, Result, Versions, costs_in, paths_in
+from lab.report.result import Accelerators, Machines, Result, Versions, paths_in
 from lab.report.trace.perfetto import perfetto
 from lab.report.trace.timeline import lives_in
 from lab.results import ResultsFolder, open_results
@@ -49,6 +52,7 @@ class RunRequest:
     attach: Attach = Attach.COLD
     rounds: int = 1
     trace: TraceRequest | None = None
+    costs: CostLevel = CostLevel.BRIEF
     out: Path | None = None
     keep: bool = False
 
@@ -92,6 +96,7 @@ def _draft(request: RunRequest) -> Plan:
 def _plan(request: RunRequest, facts: Facts) -> Plan:
     """The plan, spoiled if that is asked for, and with a trace in place of the proofs."""
     plan = build(load_topology(request.topology, request.settings), facts)
+    plan = with_costs(plan, request.costs)
     if request.attach is Attach.HOTPLUG:
         plan = hotplugged(plan, request.rounds)
     if request.sabotage is not None:
@@ -132,6 +137,7 @@ def _result(
             host_kernel=evidence.host_kernel,
             guest_kernel=guest.kernel if guest else None,
         ),
+        machine=_machines(evidence),
         checks=verdict.checks,
         paths=paths_in(plan, evidence),
         costs=costs_in(evidence),
@@ -140,6 +146,13 @@ def _result(
         qmp={guest.name: tuple(commands(plan, guest.name).splitlines()) for guest in plan.guests},
         timings={**record.timings, "total": round(record.seconds, 3)},
     )
+
+
+def _machines(evidence: Evidence) -> Machines:
+    seen = evidence.machine
+    if seen is None:
+        return Machines(here=machine.cpu())
+    return Machines(here=machine.cpu(), cpu=seen.cpu, clock_source=seen.clock_source)
 
 
 def _saved(result: Result, folder: ResultsFolder) -> Result:

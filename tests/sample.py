@@ -6,9 +6,13 @@ from lab.evidence import (
     Capture,
     CarrierEvidence,
     Clock,
+    CostsEvidence,
+    CostWindow,
+    DueEvidence,
     Evidence,
     Exchange,
     GuestEvidence,
+    Machine,
     MarkedProbe,
     NicEvidence,
     Sighting,
@@ -26,8 +30,9 @@ from lab.plan.data import (
     Plan,
     ProbePlan,
 )
+from lab.report.counting import costs_in
 from lab.report.judge import judge
-from lab.report.result import Accelerators, Result, Versions, costs_in, paths_in
+from lab.report.result import Accelerators, Result, Versions, paths_in
 
 SIZES = (60, 590, 1514)
 HOPS = (
@@ -111,10 +116,46 @@ def evidence() -> Evidence:
         exchanges=tuple(_exchanges()),
         probes=tuple(_probe(direction) for direction in Direction),
         carriers=(carrier(Carrier.VHOST),),
+        costs=(costs(),),
+        machine=Machine(cpu="AMD EPYC Processor", clock_source="tsc"),
         clocks=(Clock(guest="guest", offset_ns=5_000_000, error_ns=14_000),),
         captures=tuple(
             Capture(where=where, packets=50, drops=0) for where in ("host", "wire", "guest")
         ),
+    )
+
+
+def costs() -> CostsEvidence:
+    """What vhost's packets cost in ping-pong and in bursts; a window of each, and an idle one."""
+    idle = {
+        group: dict[str, int]()
+        for group in ("exits", "exits_to_qemu", "mmio_writes", "qemu_syscalls", "vhost_wakeups")
+    }
+    ping_pong = {
+        **idle,
+        "exits": {"npf": 50, "hlt": 100},
+        "mmio_writes": {"slow": 50},
+        "vhost_wakeups": {"12": 100},
+    }
+    burst = {**ping_pong, "exits": {"npf": 2, "hlt": 4}, "mmio_writes": {"slow": 2}}
+    return CostsEvidence(
+        guest="guest",
+        nic="net0",
+        kvm=True,
+        burst=64,
+        windows=(
+            CostWindow(
+                pattern="ping-pong",
+                traced=True,
+                packets=100,
+                seconds=0.1,
+                counters=ping_pong,
+                trips_ns=(900_000, 1_100_000),
+            ),
+            CostWindow(pattern="idle", traced=True, seconds=0.1, counters=idle),
+            CostWindow(pattern="burst", traced=True, packets=512, seconds=0.1, counters=burst),
+        ),
+        due=DueEvidence(sent=3, pause_ns=2_000_000, trips_ns=(900_000, 950_000, 2_400_000)),
     )
 
 

@@ -16,7 +16,7 @@ from lab.errors import LabError, UsageError
 from lab.here.place import Ports
 from lab.labhost.accelerator import Choice
 from lab.places import WantedPlace
-from lab.plan.data import Attach, Place
+from lab.plan.data import Attach, CostLevel, Place
 from lab.report.result import Result, failed_result
 from lab.report.screen import Screen
 from lab.report.terminal import show
@@ -74,6 +74,9 @@ def run(  # noqa: PLR0913  one parameter per option
     rounds: Annotated[
         int, Parameter(validator=Number(gte=1, lte=100), help="How often to plug in and out.")
     ] = 1,
+    costs: Annotated[
+        CostLevel, Parameter(help="full: rates without loss, TCP and latency as well; 20 s more.")
+    ] = CostLevel.BRIEF,
     keep: Annotated[bool, flag("Afterwards, a root shell in the lab host.")] = False,
     out: Annotated[Path | None, Parameter(help="Folder for the results.")] = None,
     sabotage: Annotated[
@@ -90,6 +93,7 @@ def run(  # noqa: PLR0913  one parameter per option
         sabotage=sabotage,
         attach=attach,
         rounds=rounds,
+        costs=costs,
         out=out,
         keep=keep,
     )

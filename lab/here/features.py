@@ -135,7 +135,7 @@ def _vhost() -> None:
 def _tracing() -> None:
     def attempt() -> None:
         with open_host(Place.HERE), open_tracing() as tracing:
-            tracing.select("syscalls/sys_enter_read", "fd == 1000000")
+            tracing.select("raw_syscalls/sys_enter", "common_pid == 1")
             tracing.select("sched/sched_wakeup", "pid == 1")
 
     try:

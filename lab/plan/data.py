@@ -268,6 +268,13 @@ class Fd(Data):
     device: str = ""
 
 
+class CostLevel(StrEnum):
+    """How much of what packets cost is measured: a second of counting, or rates and times too."""
+
+    BRIEF = "brief"
+    FULL = "full"
+
+
 class Attach(StrEnum):
     """When a guest gets its NICs: with its command line, or while it runs."""
 
@@ -380,6 +387,7 @@ class ProbePlan(Data):
     tcp_bytes: int = 65536
     window: int = 100
     flows: int = 0
+    costs: CostLevel = CostLevel.BRIEF
 
 
 class End(Data):

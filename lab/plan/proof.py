@@ -6,7 +6,17 @@ from collections.abc import Iterator
 
 from lab.model.topology import Expect
 from lab.model.words import HopWord, PortName
-from lab.plan.data import HOST, WIRE, Carrier, Exits, Expectation, Hop, ProbePlan
+from lab.plan.data import (
+    HOST,
+    WIRE,
+    Carrier,
+    CostLevel,
+    Exits,
+    Expectation,
+    Hop,
+    Plan,
+    ProbePlan,
+)
 from lab.plan.links import function_plan
 from lab.plan.wiring import Seat, Wiring
 
@@ -31,6 +41,12 @@ def probes(wiring: Wiring) -> tuple[ProbePlan, ...]:
         )
         for seat in wiring.seats
     )
+
+
+def with_costs(plan: Plan, level: CostLevel) -> Plan:
+    """The plan with costs measured at this level."""
+    measured = tuple(probe.model_copy(update={"costs": level}) for probe in plan.probes)
+    return plan.model_copy(update={"probes": measured})
 
 
 def expectations(wiring: Wiring) -> tuple[Expectation, ...]:

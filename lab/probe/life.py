@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from lab import machine
 from lab.events import Emit
-from lab.evidence import Evidence, LifeEvidence, LinkState, TracedThread
+from lab.evidence import Evidence, LifeEvidence, LinkState, Machine, TracedThread
 from lab.plan.data import HOST, WIRE, Direction, Plan, TracePlan
 from lab.probe import inside, observe
 from lab.probe.capture import Frame, PacketCapture, open_capture
@@ -102,6 +103,7 @@ def observe_lives(
         guests=tuple(each.evidence() for each in guests.values()),
         clocks=(offset,) if offset else (),
         captures=captures,
+        machine=Machine(cpu=machine.cpu(), clock_source=machine.clock_source()),
         missing=() if offset else (f"the clock of {guest.plan.name}: no echo came back",),
         lives=tuple(_life(lane, threads, record, seen) for record in records),
     )
@@ -149,7 +151,7 @@ def _records(way: _Way, threads: Sequence[TracedThread]) -> tuple[_Record, ...]:
     *warm_ups, rehearsal, echo, hop = way.lane.packets
     patience = _warm_up(way, warm_ups)
     with open_tracing() as tracing, _refusals(way) as refused:
-        tracing.use_monotonic_clock()
+        tracing.use_clock("mono")
         watch(tracing, threads, echo.size)
 
         def replied(packet: Packet) -> Callable[[float], bool]:

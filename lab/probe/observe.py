@@ -11,25 +11,30 @@ from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Protocol
 
+from lab import machine
 from lab.events import Artifact, Emit
 from lab.evidence import (
     Capture,
     CarrierEvidence,
     Clock,
+    CostsEvidence,
     Device,
     Evidence,
     Exchange,
     ExitsEvidence,
+    Machine,
     MarkedProbe,
     QueuesEvidence,
     RingEvidence,
     VfState,
 )
-from lab.plan.data import HOST, WIRE, AddBridge, Expectation, Plan, ProbePlan
+from lab.plan.data import HOST, WIRE, AddBridge, CostLevel, Expectation, Plan, ProbePlan
 from lab.probe import inside, questions
 from lab.probe.capture import Frame, PacketCapture, open_capture
-from lab.probe.carrier import observe_carrier, open_icmp
-from lab.probe.exits import observe_exits
+from lab.probe.carrier import carrier_evidence
+from lab.probe.costs import observe_costs, observe_rates
+from lab.probe.echoes import open_icmp
+from lab.probe.exits import exits_evidence
 from lab.probe.frames import Ends, build
 from lab.probe.functions import functions_of, observe_functions, send_control, unseen
 from lab.probe.hops import clock, in_order, marked_probe, on_host_clock
@@ -37,6 +42,7 @@ from lab.probe.inside import Answers
 from lab.probe.lane import Guest, Lane
 from lab.probe.mark import numbering, packets, stray
 from lab.probe.pcapng import pcapng
+from lab.probe.qemu import look
 from lab.probe.queues import observe_queues
 from lab.probe.reach import exchanges, send_in, stream_in
 from lab.probe.rings import observe_rings
@@ -62,6 +68,15 @@ class Sent:
     capture: Capture
     answers: Answers
     stream: bool
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What was counted while a lane's packets crossed."""
+
+    carrier: CarrierEvidence
+    exits: ExitsEvidence
+    costs: CostsEvidence
 
 
 @dataclass(frozen=True)
@@ -95,7 +110,7 @@ def observe(
                 *(each.capture for each in heard),
             )
         queues = tuple(_queues(host, senders, lanes))
-    carriers = tuple(_carrier(host, lane) for lane in lanes)
+    counted = tuple(_counted(host, lane) for lane in lanes)
     functions = observe_functions(plan, host, lanes)
     views = [_view(each, in_order(wire.frames, path.frames)) for each in sent]
     answers = [_on_host_clock(each, views) for each in heard]
@@ -108,8 +123,9 @@ def observe(
         guests=tuple(guest.evidence() for guest in guests.values()),
         exchanges=tuple(each for view in views for each in _exchanges(view, wire.frames)),
         probes=tuple(each for lane in lanes for each in _probes(lane, frames)),
-        carriers=carriers,
-        exits=tuple(_exits(plan, host, lanes)),
+        carriers=tuple(each.carrier for each in counted),
+        exits=tuple(each.exits for each in counted),
+        costs=tuple(each.costs for each in counted),
         queues=queues,
         rings=tuple(_rings(plan, lanes)),
         clocks=tuple(view.clock for view in views if view.clock),
@@ -121,6 +137,7 @@ def observe(
         strays=tuple(marked_probe(lane.probe, lane.stray, frames) for lane in lanes if lane.stray),
         asked=questions.asked(plan, frames),
         devices=tuple(Device(name=name, kind=kind) for name, kind in devices.items()),
+        machine=Machine(cpu=machine.cpu(), clock_source=machine.clock_source()),
         missing=tuple(_no_clock(view) for view in views if view.clock is None),
     )
 
@@ -201,20 +218,21 @@ def _send(
     return Sent(lane, frames, capture, answers, stream)
 
 
-def _carrier(host: Host, lane: Lane) -> CarrierEvidence:
+def _counted(host: Host, lane: Lane) -> Counted:
+    """One set of windows for all that is counted."""
+    qemu = look(lane.guest)
     with host.inside(WIRE):
         sock = open_icmp(lane.ends)
     with sock:
-        return observe_carrier(lane.probe, lane.guest, sock)
-
-
-def _exits(plan: Plan, host: Host, lanes: tuple[Lane, ...]) -> Iterator[ExitsEvidence]:
-    for lane in lanes:
-        if _expected(plan, lane).exits is not None:
+        costing = observe_costs(lane.probe, lane.guest, qemu, sock)
+        if lane.probe.costs is CostLevel.FULL and not costing.missing:
             with host.inside(WIRE):
-                sock = open_icmp(lane.ends)
-            with sock:
-                yield observe_exits(lane.probe, lane.guest, sock)
+                observe_rates(costing, lane, sock)
+    return Counted(
+        carrier_evidence(lane.probe, qemu, lane.guest.qmp, costing),
+        exits_evidence(lane.probe, costing),
+        costing.evidence(lane.probe),
+    )
 
 
 def _queues(

@@ -21,10 +21,10 @@ from lab.errors import CannotError, StartError
 from lab.evidence import QueueCount, QueuesEvidence, Thread
 from lab.plan.data import Direction
 from lab.probe import qstats
-from lab.probe.carrier import vhost_threads
 from lab.probe.frames import build
 from lab.probe.lane import PATIENCE, Guest, Lane
 from lab.probe.mark import PROBE_PORT, Packet
+from lab.probe.qemu import vhost_threads
 from lab.probe.trace import open_tracing
 
 _IN_PORT, _OUT_PORT = 41000, 42000

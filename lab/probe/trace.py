@@ -11,11 +11,12 @@ import os
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lab.errors import CannotError, LeftBehindError
+from lab.probe.ring import Event, Layout, events, layout
 
 TRACEFS = Path("/sys/kernel/tracing")
 _CALL = re.compile(r": sys_(\w+)\(")
@@ -23,6 +24,7 @@ _WAKEUP = re.compile(r": sched_wakeup: comm=.* pid=(\d+) prio=")
 _OVERRUN = re.compile(r"^(?:overrun|dropped events): (\d+)$", re.MULTILINE)
 # Instances are named after their process, and its PID namespace: theirs is nobody else's.
 _PREFIX = "hoplab-"
+_PAGE = os.sysconf("SC_PAGESIZE")
 _HINT = "run as root on a kernel with CONFIG_FTRACE_SYSCALLS and tracefs"
 
 
@@ -31,12 +33,18 @@ class Tracing:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._layouts: dict[int, Layout] = {}
 
-    def select(self, event: str, condition: str = "") -> None:
-        """Record the event (``system/name``) where a filter holds. Raises CannotError."""
+    def select(self, event: str, condition: str = "", fields: Sequence[str] = ()) -> None:
+        """Record the event (``system/name``) where a filter holds. Raises CannotError.
+
+        ``fields`` are what `events` is to tell of it, in the order in which they lie.
+        """
         try:
-            if condition:
-                (self._folder / "events" / event / "filter").write_text(condition)
+            found = layout(event, self.format(event), fields)
+            self._layouts[found.number] = found
+            # 0 is the filter that lets everything pass.
+            (self._folder / "events" / event / "filter").write_text(condition or "0")
             (self._folder / "events" / event / "enable").write_text("1")
         except OSError as error:
             raise CannotError(
@@ -47,9 +55,13 @@ class Tracing:
         """Whether the kernel has such an event now; those of a module come with the module."""
         return (self._folder / "events" / event).is_dir()
 
-    def use_monotonic_clock(self) -> None:
-        """Stamp events with CLOCK_MONOTONIC; what was recorded so far is forgotten."""
-        (self._folder / "trace_clock").write_text("mono")
+    def format(self, event: str) -> str:
+        """What the kernel says of an event's fields, and how it prints them. Raises OSError."""
+        return (self._folder / "events" / event / "format").read_text()
+
+    def use_clock(self, name: str) -> None:
+        """Stamp events by this clock (ftrace.rst, "trace_clock"); what was recorded is gone."""
+        (self._folder / "trace_clock").write_text(name)
 
     def start(self) -> None:
         self._switch("1")
@@ -65,14 +77,25 @@ class Tracing:
 
     def text(self) -> str:
         """All events since the last `clear`, a line each. Raises CannotError if some are lost."""
-        for stats in self._folder.glob("per_cpu/cpu*/stats"):
-            if any(int(lost) for lost in _OVERRUN.findall(stats.read_text())):
-                raise CannotError("the kernel's trace buffer overflowed: events are lost")
+        self._check_losses()
         return (self._folder / "trace").read_text()
+
+    def events(self) -> tuple[tuple[Event, ...], ...]:
+        """What each CPU recorded, oldest first, and forget it. Raises CannotError for a loss."""
+        self._check_losses()
+        return tuple(
+            tuple(each for page in _pages(cpu) for each in events(page, self._layouts))
+            for cpu in sorted(self._folder.glob("per_cpu/cpu*"))
+        )
 
     def clear(self) -> None:
         """Forget what was recorded."""
         (self._folder / "trace").write_text("")
+
+    def _check_losses(self) -> None:
+        for stats in self._folder.glob("per_cpu/cpu*/stats"):
+            if any(int(lost) for lost in _OVERRUN.findall(stats.read_text())):
+                raise CannotError("the kernel's trace buffer overflowed: events are lost")
 
     def _switch(self, value: str) -> None:
         (self._folder / "tracing_on").write_text(value)
@@ -113,6 +136,17 @@ def sweep() -> tuple[Path, ...]:
         with suppress(OSError):  # somebody else's sweep came first
             folder.rmdir()
     return tuple(dead)
+
+
+def _pages(cpu: Path) -> Iterator[bytes]:
+    """The pages of one CPU's buffer; each is read once."""
+    descriptor = os.open(cpu / "trace_pipe_raw", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with suppress(BlockingIOError):  # nothing is left
+            while page := os.read(descriptor, _PAGE):
+                yield page
+    finally:
+        os.close(descriptor)
 
 
 def _own_prefix() -> str:

@@ -16,9 +16,10 @@ Pattern = Literal["ping-pong", "burst"]
 
 
 class Count(Data):
-    """Events per packet, those of an idle window subtracted: mean, least and most of all windows.
+    """Events per packet, those of an idle window subtracted; a round trip is two packets.
 
-    A round trip is two packets. CPU times are in microseconds per packet.
+    ``mean`` is that of the middle half of the windows, ``low`` and ``high`` are the least and the
+    most of all. CPU times are in microseconds per packet.
     """
 
     mean: float
@@ -29,10 +30,30 @@ class Count(Data):
 class Counted(Data):
     """What was counted while packets crossed in one pattern.
 
-    Ping-pong sends each packet after the answer to the one before; a burst sends ``burst`` of them
-    at once. Each of ``windows`` windows had ``packets`` packets, both directions together.
-    ``reasons`` splits a count: exits by KVM's or the hardware's reason, system calls by name and
-    file (``writev tap``).
+    Ping-pong sends each packet after the answer to the one before, and a pause; a burst sends
+    ``burst`` of them at once, the next as soon as the one before the last is answered. Each of
+    ``windows`` windows had ``packets`` packets, both directions together.
+
+    Keys of ``counts``; one is absent where it does not apply or could not be measured:
+
+    exits_to_qemu        the guest stops for QEMU
+    exits_kernel_only    the guest stops for KVM alone
+    kicks                exits by which the guest tells its device that there is work, **per packet
+                         that the guest sends**: its writes to registers, which end in an ioeventfd
+                         (virtio; with VFIO they are no exits at all)
+    qemu_syscalls        system calls of all threads of QEMU, whatever for
+    switches_vcpu, switches_qemu, switches_vhost
+                         a thread leaves its CPU: vCPUs, the rest of QEMU, vhost
+    vhost_wakeups        a thread of vhost is woken
+    interrupts_injected  KVM gives the guest an interrupt
+    vfio_interrupts      the host takes an interrupt for the guest's device
+    cpu_qemu_us          CPU time of QEMU, the guest's own included; and of vhost, both without
+    cpu_vhost_us         tracing
+    cpu_softirq_us       CPU time of the host's kernel for packets outside of these, at both ends of
+                         the cable, traced
+
+    ``reasons`` splits counts: ``exits_to_qemu`` by KVM's reason, ``exits_kernel_only`` by the
+    hardware's, ``qemu_syscalls`` by name and file (``writev tap``).
     """
 
     pattern: Pattern
@@ -59,11 +80,16 @@ class Latency(Data):
 
 
 class ZeroLoss(Data):
-    """The highest rate of frames of one size of which none was lost (RFC 2544, section 26.1)."""
+    """The highest rate of frames of one size of which none was lost (RFC 2544, section 26.1).
+
+    Each frame comes back, so as many pass the other way. ``tester_limited`` is where none was ever
+    lost because the tester could send no faster. A rate of 0 is one without a trial that lost none.
+    """
 
     size: int
     pps: float
     trials: int
+    tester_limited: bool = False
 
 
 class Tcp(Data):

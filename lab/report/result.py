@@ -10,14 +10,8 @@ from lab.data import Data
 from lab.errors import LabError, StartError, TopologyError
 from lab.evidence import CarrierEvidence, Evidence
 from lab.plan.data import Carrier, Direction, Place, Plan
-from lab.report.carrier import (
-    carried_by,
-    carrier_words,
-    interrupts_per_round_trip,
-    syscalls_per_round_trip,
-    wakeups_per_round_trip,
-)
-from lab.report.exits import exits_per_round_trip
+from lab.report.carrier import carried_by, carrier_words
+from lab.report.costs import Costs
 from lab.report.life import Life
 from lab.report.path import PathHop, paths_of
 from lab.report.verdict import Check, Outcome
@@ -37,6 +31,17 @@ class Versions(Data):
     qemu: str | None = None
     host_kernel: str | None = None
     guest_kernel: str | None = None
+
+
+class Machines(Data):
+    """What times depend on. ``here`` is the CPU of this machine, the rest is of the place.
+
+    In a lab host ``cpu`` is the one that its QEMU shows it.
+    """
+
+    here: str
+    cpu: str | None = None
+    clock_source: str | None = None
 
 
 class ResultPath(Data):
@@ -71,7 +76,7 @@ class Problem(Data):
 class Result(Data):
     """One run, from its topology to its verdict.
 
-    ``costs`` maps ``GUEST.NIC`` to counts per ICMP round trip, ``commands`` each guest to the QEMU
+    ``costs`` maps ``GUEST.NIC`` to what its packets cost, ``commands`` each guest to the QEMU
     command line that ran, ``qmp`` to the commands by which its NICs came, ``artifacts`` names to
     paths, ``timings`` stages to seconds. ``sabotage`` names the fault that was asked for.
     ``life`` are the time lines of traced packets, where a trace was asked for.
@@ -88,9 +93,10 @@ class Result(Data):
     sabotage: str | None = None
     accelerator: Accelerators = Accelerators()
     versions: Versions = Versions()
+    machine: Machines | None = None
     checks: tuple[Check, ...] = ()
     paths: tuple[ResultPath, ...] = ()
-    costs: dict[str, dict[str, float]] = Field(default_factory=dict)
+    costs: dict[str, Costs] = Field(default_factory=dict)
     commands: dict[str, str] = Field(default_factory=dict)
     qmp: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     life: tuple[Life, ...] = ()
@@ -122,30 +128,6 @@ def paths_in(plan: Plan, evidence: Evidence) -> tuple[ResultPath, ...]:
         for expectation in plan.expectations
         for path in paths_of(expectation, evidence)
     )
-
-
-def costs_in(evidence: Evidence) -> dict[str, dict[str, float]]:
-    """What was counted per ICMP round trip, by ``GUEST.NIC``."""
-    return {
-        f"{guest}.{nic}": {
-            "round_trips": float(seen.round_trips),
-            "qemu_syscalls": round(syscalls_per_round_trip(seen), 3),
-            "vhost_wakeups": round(wakeups_per_round_trip(seen), 3),
-            "vfio_interrupts": round(interrupts_per_round_trip(seen), 3),
-            **_exits(evidence, guest, nic),
-        }
-        for (guest, nic), seen in _carriers(evidence).items()
-    }
-
-
-def _exits(evidence: Evidence, guest: str, nic: str) -> dict[str, float]:
-    for seen in evidence.exits:
-        if (seen.guest, seen.nic) == (guest, nic) and seen.round_trips:
-            return {
-                "exits_to_qemu": round(exits_per_round_trip(seen.to_qemu, seen), 3),
-                "exits_to_kvm": round(exits_per_round_trip(seen.to_kvm, seen), 3),
-            }
-    return {}
 
 
 def problem_of(error: LabError) -> Problem:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lab.plan.data import Direction, Place
+from lab.report import costtable
 from lab.report.drawing import Cell, cells, duration, lines
 from lab.report.life import told
 from lab.report.result import Result, ResultPath
@@ -37,6 +38,7 @@ def show(result: Result, console: Console) -> None:
         show_life(life, console)
         console.print()
     _show_carriers(result, console)
+    _show_costs(result, console)
     _show_checks(result.checks, console)
     console.print()
     _show_end(result, console)
@@ -88,6 +90,24 @@ def _show_carriers(result: Result, console: Console) -> None:
     for (guest, nic), text in words.items():
         who = "" if len(words) == 1 else f"{guest}.{nic}: "
         console.print(Padding(Text(who + text), (0, 2, 0, 2), expand=False))
+        console.print()
+
+
+def _show_costs(result: Result, console: Console) -> None:
+    """Those of each NIC of which something was counted."""
+    counted = {who: costs for who, costs in result.costs.items() if costs.counted}
+    for who, costs in counted.items():
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+        whose = "" if len(counted) == 1 else f" of {who}"
+        table.add_column(f"per packet{whose}", no_wrap=True)
+        for title in costtable.titles(costs):
+            table.add_column(title, justify="right", no_wrap=True)
+        table.add_column("in ping-pong", style="dim")
+        for row in costtable.rows(costs):
+            table.add_row(*map(Text, (row.name, *row.cells, row.made_of)))
+        console.print(Padding(table, (0, 0, 0, 2)))
+        for note in costtable.notes(costs, result):
+            console.print(Padding(Text(note, style="dim"), (0, 2, 0, 2), expand=False))
         console.print()
 
 

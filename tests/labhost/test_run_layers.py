@@ -97,9 +97,18 @@ def test_each_sabotage_turns_exactly_its_check_red(
     assert document["status"] == 1
 
 
+def assert_counts(document: dict[str, Any], **ranges: tuple[float, float]) -> None:
+    """What a packet of the only NIC costs in ping-pong."""
+    (costs,) = document["costs"].values()
+    found = costs["counted"][0]["counts"]
+    for name, (low, high) in ranges.items():
+        assert low <= found[name]["mean"] <= high, (name, found)
+
+
 def test_a_ring_is_as_long_as_the_guest_says_not_as_qemu_was_told(tmp_path: Path) -> None:
     """QEMU 10.0.13 as Debian builds it takes every length and makes rings of 1024."""
     document = run(tmp_path, "virtio", "--set", "rx_queue_size=512")
+    assert_counts(document, exits_to_qemu=(0, 0.01), qemu_syscalls=(3, 5), kicks=(0.99, 1.01))
     honoured = observed(document, "rx-ring").startswith("512 entries")
     assert red(document) == (set() if honoured else {"rx-ring"})
 
@@ -108,6 +117,7 @@ def test_a_nic_of_another_model_stops_its_guest_at_every_packet(tmp_path: Path) 
     document = run(tmp_path, "e1000", "--set", "model=rtl8139")
     assert document["outcome"] == "pass", document
     assert observed(document, "driver") == "8139cp"
+    assert_counts(document, exits_to_qemu=(3, 9), qemu_syscalls=(12, 40))
 
 
 def test_ten_rounds_of_hotplug_leave_nothing(tmp_path: Path) -> None:

@@ -150,6 +150,57 @@ def test_passes_with_every_proof(environment: dict[str, str], tmp_path: Path) ->
     for file in document["artifacts"].values():
         assert Path(file).is_file()
     assert json.loads((tmp_path / "results/result.json").read_text()) == document
+    assert document["machine"].keys() == {"here", "cpu", "clock_source"}
+    (costs,) = document["costs"].values()
+    assert costs["host_hops"] == 3
+    assert costs["latency"]["lost"] == 0
+    assert costs["observer"] > 0
+    assert set(costs["not_measured"]) == {"zero_loss", "tcp"}
+    assert_vhost_counts(document)
+    burst = counts(document, "burst")
+    assert (burst["qemu_syscalls"], burst["exits_to_qemu"]) == (0, 0)
+    assert burst["kicks"] < 0.5
+    assert burst["vhost_wakeups"] < 0.5
+
+
+def counts(document: dict[str, Any], pattern: str) -> dict[str, float]:
+    """Means by name, of the only NIC."""
+    (costs,) = document["costs"].values()
+    (found,) = (each for each in costs["counted"] if each["pattern"] == pattern)
+    return {name: count["mean"] for name, count in found["counts"].items()}
+
+
+def assert_vhost_counts(document: dict[str, Any]) -> None:
+    """What vhost costs whatever else the machine does: it is counted, and nothing of it is time."""
+    seen = counts(document, "ping-pong")
+    assert (seen["qemu_syscalls"], seen["exits_to_qemu"]) == (0, 0)
+    assert seen["kicks"] == pytest.approx(1, rel=0.01)
+    assert seen["vhost_wakeups"] == pytest.approx(1, rel=0.01)
+
+
+def test_counts_are_the_same_while_a_core_is_busy(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    busy = ["taskset", "-c", "0", "sh", "-c", "while :; do :; done"]
+    with subprocess.Popen(busy) as spinning:
+        try:
+            status, document, _ = run(environment, tmp_path, "vhost")
+        finally:
+            spinning.kill()
+    assert status == 0, document
+    assert_vhost_counts(document)
+
+
+def test_full_costs_have_rates_and_tcp(environment: dict[str, str], tmp_path: Path) -> None:
+    status, document, _ = run(environment, tmp_path, "vhost", "--costs", "full")
+    assert status == 0, document
+    (costs,) = document["costs"].values()
+    assert costs["not_measured"] == {}
+    assert [each["size"] for each in costs["zero_loss"]] == [64, 512, 1518]
+    assert all(each["pps"] > 0 for each in costs["zero_loss"])
+    assert all(value > 0 for value in costs["tcp"].values())
+    assert costs["latency"]["sent"] == 500
+    assert_vhost_counts(document)
 
 
 def test_vhost_off_but_expected_names_the_carrier(

@@ -84,10 +84,10 @@ class Ran:
 
 
 class Monitor:
-    """A QEMU without virtio devices."""
+    """A QEMU without virtio devices, and without a vCPU."""
 
     def execute(self, command: str, arguments: Mapping[str, object] | None = None) -> Any:
-        assert command == "x-query-virtio"
+        assert command in {"x-query-virtio", "query-cpus-fast"}
         return []
 
 
@@ -250,6 +250,14 @@ def test_a_good_path_is_seen_whole(observed: Callable[[], Evidence], tmp_path: P
         ("one", 0),
     ]
     assert evidence.clocks[0].error_ns < 10_000_000
+    (cost,) = evidence.costs
+    assert cost.missing == ()
+    assert sum(len(window.trips_ns) for window in cost.windows if window.traced) == 20
+    assert {window.lost for window in cost.windows} == {0}
+    # Nobody carries these packets: the process that is watched for QEMU sends them.
+    busy = [window for window in cost.windows if window.traced and window.packets]
+    assert all(sum(window.counters["qemu_syscalls"].values()) >= 5 for window in busy)
+    assert all(window.counters["softirq_ns"]["net_rx"] > 0 for window in busy)
     assert evidence.missing == ()
     assert evidence.devices == (Device(name="br0", kind="bridge"),)
     with RawPcapNgReader(str(tmp_path / PCAPNG)) as reader:

@@ -15,7 +15,7 @@ FILES = sorted((ROOT / "lab").rglob("*.py"))
 LAYERS = (
     ("__init__", "__version__"),
     ("data", "errors", "paths", "rundir"),
-    ("pci",),
+    ("machine", "pci"),
     ("model",),
     ("plan",),
     ("evidence",),

@@ -1,4 +1,4 @@
-"""What the host saw of a guest's packets, and the interrupts that VFIO handed on."""
+"""What the host saw of a guest's packets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import pytest
 from lab.evidence import Unseen
 from lab.plan.data import Direction, ProbePlan
 from lab.probe.capture import Frame
-from lab.probe.carrier import vfio_interrupts
 from lab.probe.functions import unseen
 from lab.probe.mark import MAGIC, MARK_OFFSET, Packet
 
@@ -36,17 +35,3 @@ WIRE = (frame("wire", "eth1", 1), frame("wire", "vlan5", 1), frame("wire", "eth1
 def test_unseen(frames: tuple[Frame, ...], wire: int, host: tuple[str, ...], control: bool) -> None:
     expected = Unseen(guest="one", nic="nic0", wire=wire, host=host, control=control)
     assert unseen(PROBE, PACKETS, frames) == expected
-
-
-TABLE = """           CPU0       CPU1
-  24:         12          0 IR-PCI-MSIX-0000:00:03.0    0-edge      virtio0-config
-  45:        100         20 IR-PCI-MSIX-0000:01:10.0    0-edge      vfio-msix[0](0000:01:10.0)
-  46:          3          0 IR-PCI-MSIX-0000:01:10.0    1-edge      vfio-msix[1](0000:01:10.0)
-  47:          5          5 IO-APIC   16-fasteoi   vfio-intx(0000:05:00.0)
- NMI:          0          0   Non-maskable interrupts
-"""
-
-
-def test_vfio_interrupts_by_address() -> None:
-    assert vfio_interrupts(TABLE) == {"0000:01:10.0": 123, "0000:05:00.0": 10}
-    assert vfio_interrupts("") == {}

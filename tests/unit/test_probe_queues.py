@@ -1,4 +1,4 @@
-"""What is read from a guest's counters, and from the kernel's trace."""
+"""What is read from a guest's counters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections import Counter
 
 from lab.evidence import QueueCount
 from lab.probe import qstats
-from lab.probe.exits import exits
 from lab.probe.queues import Counters, differences, interrupts_in, packets_in
 from lab.probe.rings import rx_ring_in
 
@@ -24,12 +23,6 @@ INTERRUPTS = """\
 IGB = """\
  40:          3          0  PCI-MSIX-0000:01:00.0   1-edge      eth0-TxRx-0
  41:          0          4  PCI-MSIX-0000:01:00.0   2-edge      eth0-TxRx-1
-"""
-TRACE = """\
- qemu-system-x86-215 [000] d..1. 94.1: kvm_exit: vcpu 0 reason npf rip 0xff info1 0x0 info2 0x0
- qemu-system-x86-215 [000] ..... 94.2: kvm_userspace_exit: reason KVM_EXIT_MMIO (6)
- qemu-system-x86-215 [000] d..1. 94.3: kvm_exit: vcpu 0 reason hlt rip 0xff info1 0x0 info2 0x0
- qemu-system-x86-215 [000] ..... 94.4: kvm_userspace_exit: reason restart (4)
 """
 
 
@@ -111,7 +104,3 @@ def test_the_ring_in_use_is_not_the_longest_possible() -> None:
     )
     assert rx_ring_in(text) == 256
     assert rx_ring_in("netlink error: Operation not supported") is None
-
-
-def test_exits_by_reason() -> None:
-    assert exits(TRACE) == (Counter(KVM_EXIT_MMIO=1), Counter(npf=1, hlt=1))

@@ -12,6 +12,7 @@ from lab.errors import CannotError, StartError
 from lab.events import Note, Stage
 from lab.evidence import Evidence
 from lab.plan.data import Direction, Place
+from lab.report.costs import Tcp, ZeroLoss
 from lab.report.drawing import cells, duration, lines
 from lab.report.result import Result, failed_result
 from lab.report.screen import Screen
@@ -70,6 +71,48 @@ def test_80_columns_are_enough(result: Result) -> None:
     lines = shown(result).splitlines()
     assert max(map(len, lines)) <= 80
     assert all(character.isprintable() for line in lines for character in line)
+
+
+def test_costs_are_a_table() -> None:
+    lines = shown(sample.result()).splitlines()
+    start = next(index for index, line in enumerate(lines) if "per packet" in line)
+    assert [" ".join(line.split()) for line in lines[start : start + 8]] == [
+        "per packet ping-pong bursts of 64 in ping-pong",
+        "exits to QEMU 0.00 0.00",
+        "exits, kernel only 1.50 0.01 1.00 hlt, 0.50 npf",
+        "kicks per packet sent 1.00 0.01",
+        "QEMU system calls 0.00 0.00",
+        "vhost wake-ups 1.00 0.20",
+        "round trip p50 950 us, p90 2.1 ms, p99 2.4 ms, max 2.4 ms (3 at 500/s)",
+        "under emulation: compare rows only, never with hardware",
+    ]
+
+
+def test_rates_and_several_nics() -> None:
+    one = sample.result()
+    (costs,) = one.costs.values()
+    more = costs.model_copy(
+        update={
+            "tcp": Tcp(in_mbit=20.4, out_mbit=15.0, transactions=812.3),
+            "zero_loss": (
+                ZeroLoss(size=64, pps=900.0, trials=7),
+                ZeroLoss(size=512, pps=800.0, trials=2, tester_limited=True),
+            ),
+            "observer": 1.254,
+        }
+    )
+    accelerator = one.accelerator.model_copy(update={"labhost": "kvm"})
+    text = shown(
+        one.model_copy(
+            update={"costs": {"one.nic0": more, "two.nic0": costs}, "accelerator": accelerator}
+        )
+    )
+    assert "per packet of one.nic0" in text
+    assert "per packet of two.nic0" in text
+    assert "TCP in 20 Mbit/s, out 15 Mbit/s, 812 requests/s" in text
+    assert "without loss, there and back: 900/s of 64 B, >= 800/s of 512 B" in text
+    assert "counting made a round trip 1.25 times as long" in text
+    assert "never with hardware" not in text
 
 
 def test_narrow_screens_break_between_hops() -> None:

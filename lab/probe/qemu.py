@@ -1,0 +1,122 @@
+"""One QEMU as the kernel shows it: its threads, its open files, its interrupts (proc(5))."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.errors import CannotError
+from lab.probe.lane import Guest
+
+TAP = "tap"
+VHOST_NET = "vhost-net"
+VFIO = "vfio"
+
+_WORDS = (
+    # A macvtap's node may be our own, where /dev has none (`lab.host.fds`).
+    (re.compile(r"/dev/(net/tun|tap\d+)\b|.*/macvtap\d+\.node$"), TAP),
+    (re.compile(r"/dev/vhost-net\b"), VHOST_NET),
+    # One for each device, by group (the group's own file is not counted) or by character device.
+    (re.compile(r"anon_inode:\[vfio-device\]|/dev/vfio/devices/"), VFIO),
+    (re.compile(r"socket:"), "socket"),
+    (re.compile(r"anon_inode:\[?kvm"), "kvm"),
+    (re.compile(r"anon_inode:\[(eventfd|signalfd|timerfd)\]"), ""),
+)
+# vfio-msix[0](0000:01:10.0), vfio-msi[0](...), vfio-intx(...): drivers/vfio/pci/vfio_pci_intrs.c.
+_VFIO_INTERRUPT = re.compile(r"^ *(\d+):.* vfio-\w+(?:\[\d+\])?\(([0-9a-f:.]+)\)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Qemu:
+    """What is known of a QEMU while packets cross.
+
+    ``files`` are words for its open files by descriptor, ``threads`` the names of its own by thread
+    id and ``vhosts`` those that vhost made for it. ``vcpus`` are some of the first. ``interrupts``
+    are the numbers of those that VFIO hands on to it, with the PCI address that they come from.
+    """
+
+    pid: int
+    files: Mapping[int, str]
+    threads: Mapping[int, str]
+    vcpus: frozenset[int]
+    vhosts: Mapping[int, str]
+    interrupts: Mapping[int, str]
+
+    def held(self, word: str) -> int:
+        """How many files of a kind are open."""
+        return sum(each == word for each in self.files.values())
+
+
+def look(guest: Guest) -> Qemu:
+    """A guest's QEMU as it is now."""
+    vhosts = dict(vhost_threads(guest.pid))
+    own = [tid for tid in _tasks(guest.pid) if tid not in vhosts]
+    return Qemu(
+        pid=guest.pid,
+        files={fd: _word(link) for fd, link in _links(guest.pid)},
+        threads={tid: _name(tid) for tid in own},
+        vcpus=frozenset(cpu["thread-id"] for cpu in guest.qmp.execute("query-cpus-fast")),
+        vhosts=vhosts,
+        interrupts=vfio_interrupts(Path("/proc/interrupts").read_text()),
+    )
+
+
+def vhost_threads(pid: int) -> Iterator[tuple[int, str]]:
+    """The threads that vhost made for a QEMU, all called ``vhost-PID``.
+
+    Since Linux 6.4 they are threads of QEMU itself (kernel/vhost_task.c), before (and from 6.17 on
+    where asked for) kernel threads.
+    """
+    name = f"vhost-{pid}"
+    own = [tid for tid in _tasks(pid) if _name(tid) == name]
+    for tid in own or [int(path.name) for path in Path("/proc").glob("[0-9]*")]:
+        if own or _name(tid) == name:
+            yield tid, name
+
+
+def vfio_interrupts(table: str) -> dict[int, str]:
+    """The PCI address behind each interrupt of VFIO, from proc_interrupts(5)."""
+    return {int(number): pci for number, pci in _VFIO_INTERRUPT.findall(table)}
+
+
+def cpu_ns(tids: Iterable[int]) -> int:
+    """How long threads have run so far. Raises CannotError where the kernel does not tell.
+
+    Each is behind by what it has run since the last tick, if it runs right now.
+    """
+    try:
+        return sum(int(Path(f"/proc/{tid}/schedstat").read_text().split()[0]) for tid in tids)
+    except OSError as error:
+        raise CannotError(
+            f"the kernel does not tell how long threads ran: {error}",
+            hint="it needs CONFIG_SCHED_INFO",
+        ) from error
+
+
+def _links(pid: int) -> Iterator[tuple[int, str]]:
+    """A process's open file descriptors and what they are (proc_pid_fd(5))."""
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            yield int(path.name), str(path.readlink())
+        except FileNotFoundError:
+            continue  # closed meanwhile
+
+
+def _word(link: str) -> str:
+    for pattern, word in _WORDS:
+        if found := pattern.match(link):
+            return word or found[1]
+    return link.rpartition("/")[2]
+
+
+def _tasks(pid: int) -> list[int]:
+    return [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]
+
+
+def _name(tid: int) -> str:
+    try:
+        return Path(f"/proc/{tid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""  # ended meanwhile

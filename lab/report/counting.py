@@ -1,0 +1,286 @@
+"""From windows to costs: counts per packet, what an idle machine does in as much time subtracted.
+
+A window is short and something may disturb it, so a count is the mean of the middle half of the
+windows: as steady as a median, and not bound to whole events.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from lab.evidence import (
+    CostsEvidence,
+    CostWindow,
+    DueEvidence,
+    Evidence,
+    TcpEvidence,
+    Trial,
+)
+from lab.plan.data import HOST, Direction
+from lab.report.costs import Costs, Count, Counted, Latency, Pattern, Tcp, ZeroLoss
+
+TO_QEMU = "exits_to_qemu"
+KERNEL_ONLY = "exits_kernel_only"
+KICKS = "kicks"
+SYSCALLS = "qemu_syscalls"
+
+_EXITS, _MMIO_WRITES = "exits", "mmio_writes"
+_PLAIN = (
+    TO_QEMU,
+    SYSCALLS,
+    "switches_vcpu",
+    "switches_qemu",
+    "switches_vhost",
+    "vhost_wakeups",
+    "interrupts_injected",
+    "vfio_interrupts",
+)
+_CPU_TIMES = {"cpu_qemu_us": "cpu_qemu_ns", "cpu_vhost_us": "cpu_vhost_ns"}
+_SOFTIRQ_TIME = ("cpu_softirq_us", "softirq_ns")
+# How the hardware calls the exits (SVM, VMX) that KVM hands to QEMU for these reasons.
+_HANDED_ON = {"MMIO": ("npf", "ept_misconfig", "ept_violation"), "IO": ("io", "io_instruction")}
+_GROUPS = {
+    KERNEL_ONLY: _EXITS,
+    KICKS: _MMIO_WRITES,
+    **_CPU_TIMES,
+    _SOFTIRQ_TIME[0]: _SOFTIRQ_TIME[1],
+}
+_KVM_ONLY = (TO_QEMU, KERNEL_ONLY, KICKS, "interrupts_injected")
+# Below this a reason is noise of the idle subtraction.
+_WORTH_TELLING = 0.005
+_DIGITS = 4
+_FULL_ONLY = "only with --costs full"
+
+Measure = Callable[[CostWindow], float]
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """Like windows with packets, and the idle ones that are subtracted from them."""
+
+    busy: Sequence[CostWindow]
+    idle: Sequence[CostWindow]
+
+    @property
+    def groups(self) -> set[str]:
+        """What was counted in all of them."""
+        return set.intersection(*(set(each.counters) for each in (*self.busy, *self.idle)))
+
+    def rate(self, group: str, detail: str | None = None) -> float:
+        """Events per second while nothing crosses."""
+        events = sum(_count(each, group, detail) for each in self.idle)
+        return events / sum(each.seconds for each in self.idle)
+
+    def per_packet(self, group: str, detail: str | None = None) -> list[float]:
+        """Of each window, what is left without the idle ones' share."""
+        rate = self.rate(group, detail)
+        return [
+            (_count(each, group, detail) - rate * each.seconds) / each.packets for each in self.busy
+        ]
+
+
+def costs_in(evidence: Evidence) -> dict[str, Costs]:
+    """What each NIC's packets cost, by ``GUEST.NIC``."""
+    return {f"{seen.guest}.{seen.nic}": _costs(seen, evidence) for seen in evidence.costs}
+
+
+def middle(values: Sequence[float]) -> float:
+    """The mean of the middle half of some values."""
+    spare = len(values) // 4
+    return statistics.fmean(sorted(values)[spare : len(values) - spare])
+
+
+def _costs(seen: CostsEvidence, evidence: Evidence) -> Costs:
+    patterns: tuple[Pattern, ...] = ("ping-pong", "burst")
+    kicks = _notifies_by_kicks(seen, evidence)
+    return Costs(
+        counted=tuple(
+            _counted(seen, pattern, kicks=kicks) for pattern in patterns if _busy(seen, pattern)
+        ),
+        host_hops=_host_hops(seen, evidence),
+        latency=_latency(seen.due) if seen.due and seen.due.trips_ns else None,
+        observer=_observer(seen),
+        zero_loss=tuple(_zero_loss(seen.trials)),
+        tcp=_tcp(seen.tcp) if seen.tcp else None,
+        not_measured=dict(_not_measured(seen)),
+    )
+
+
+def _busy(seen: CostsEvidence, pattern: str, *, traced: bool = True) -> list[CostWindow]:
+    return [
+        each
+        for each in seen.windows
+        if (each.pattern, each.traced) == (pattern, traced) and (each.packets or pattern == "idle")
+    ]
+
+
+def _counted(seen: CostsEvidence, pattern: Pattern, *, kicks: bool) -> Counted:
+    traced = _Windows(_busy(seen, pattern), _busy(seen, "idle"))
+    untraced = _Windows(_busy(seen, pattern, traced=False), _busy(seen, "idle", traced=False))
+    counts = {**dict(_events(traced, kicks=kicks)), **dict(_times(traced, untraced))}
+    return Counted(
+        pattern=pattern,
+        burst=seen.burst if pattern == "burst" else 1,
+        windows=len(traced.busy),
+        packets=round(statistics.fmean(each.packets for each in traced.busy)),
+        counts=counts,
+        reasons={name: told for name, told in _split(traced) if told},
+    )
+
+
+def _events(windows: _Windows, *, kicks: bool) -> Iterator[tuple[str, Count]]:
+    for group in _PLAIN:
+        if group in windows.groups:
+            yield group, _count_of(windows.per_packet(group))
+    if {TO_QEMU, _EXITS} <= windows.groups:
+        pairs = zip(windows.per_packet(_EXITS), windows.per_packet(TO_QEMU), strict=True)
+        yield KERNEL_ONLY, _count_of([every - to_qemu for every, to_qemu in pairs])
+    if kicks and _MMIO_WRITES in windows.groups:
+        # Half of the packets are the guest's own: it notifies the device of those.
+        yield KICKS, _count_of([2 * each for each in windows.per_packet(_MMIO_WRITES)])
+
+
+def _times(traced: _Windows, untraced: _Windows) -> Iterator[tuple[str, Count]]:
+    """Only the kernel's own work on packets is not known without tracing."""
+    if untraced.busy and untraced.idle:
+        for name, group in _CPU_TIMES.items():
+            if group in untraced.groups:
+                yield name, _count_of([ns / 1000 for ns in untraced.per_packet(group)])
+    name, group = _SOFTIRQ_TIME
+    if group in traced.groups:
+        yield name, _count_of([ns / 1000 for ns in traced.per_packet(group)])
+
+
+def _split(windows: _Windows) -> Iterator[tuple[str, dict[str, float]]]:
+    """What counts are made of."""
+    told = {
+        group: dict(_reasons(windows, group))
+        for group in (TO_QEMU, _EXITS, SYSCALLS)
+        if group in windows.groups
+    }
+    if {TO_QEMU, _EXITS} <= told.keys():
+        told[KERNEL_ONLY] = _without(told[_EXITS], told[TO_QEMU])
+    told.pop(_EXITS, None)
+    yield from told.items()
+
+
+def _without(every: Mapping[str, float], to_qemu: Mapping[str, float]) -> dict[str, float]:
+    """The hardware's reasons of the exits that KVM did not hand on."""
+    left = dict(every)
+    for reason, names in _HANDED_ON.items():
+        name = next((name for name in names if name in left), "")
+        if name and reason in to_qemu:
+            left[name] = round(left[name] - to_qemu[reason], _DIGITS)
+    return {name: value for name, value in left.items() if value >= _WORTH_TELLING}
+
+
+def _reasons(windows: _Windows, group: str) -> Iterator[tuple[str, float]]:
+    details = {detail for each in windows.busy for detail in each.counters[group]}
+    found = {detail: middle(windows.per_packet(group, detail)) for detail in details}
+    for detail, value in sorted(found.items(), key=lambda item: -item[1]):
+        if value >= _WORTH_TELLING:
+            yield detail.removeprefix("KVM_EXIT_"), round(value, _DIGITS)
+
+
+def _count(window: CostWindow, group: str, detail: str | None) -> int:
+    details = window.counters[group]
+    return sum(details.values()) if detail is None else details.get(detail, 0)
+
+
+def _count_of(values: Sequence[float]) -> Count:
+    """Less than an idle machine's share is nothing."""
+    mean, low, high = (
+        round(max(each, 0.0), _DIGITS) for each in (middle(values), min(values), max(values))
+    )
+    return Count(mean=mean, low=low, high=high)
+
+
+def _latency(due: DueEvidence) -> Latency:
+    cuts = _percentiles(due.trips_ns)
+    return Latency(
+        sent=due.sent,
+        lost=due.sent - len(due.trips_ns),
+        rate_pps=round(1e9 / due.pause_ns, 1),
+        p50_us=cuts[50],
+        p90_us=cuts[90],
+        p99_us=cuts[99],
+        max_us=round(max(due.trips_ns) / 1000, 1),
+    )
+
+
+def _percentiles(times_ns: Sequence[int]) -> Mapping[int, float]:
+    """Every sample is kept, so that no histogram has to stand for them."""
+    if len(times_ns) == 1:
+        return dict.fromkeys((50, 90, 99), round(times_ns[0] / 1000, 1))
+    cuts = statistics.quantiles(times_ns, n=100, method="inclusive")
+    return {percent: round(cuts[percent - 1] / 1000, 1) for percent in (50, 90, 99)}
+
+
+def _zero_loss(trials: Sequence[Trial]) -> Iterator[ZeroLoss]:
+    """Of each size the rate of its last trial, which was to lose nothing; 0 if it did."""
+    for size in dict.fromkeys(trial.size for trial in trials):
+        mine = [trial for trial in trials if trial.size == size]
+        good = mine[-1].reached and not mine[-1].lost
+        yield ZeroLoss(
+            size=size,
+            pps=round(mine[-1].pps, 1) if good else 0.0,
+            trials=len(mine),
+            tester_limited=not any(trial.lost for trial in mine),
+        )
+
+
+def _tcp(seen: TcpEvidence) -> Tcp:
+    return Tcp(
+        in_mbit=round(seen.in_bps / 1e6, 2),
+        out_mbit=round(seen.out_bps / 1e6, 2),
+        transactions=round(seen.transactions / seen.seconds, 1),
+    )
+
+
+def _observer(seen: CostsEvidence) -> float | None:
+    traced, untraced = (
+        [trip for each in _busy(seen, "ping-pong", traced=traced) for trip in each.trips_ns]
+        for traced in (True, False)
+    )
+    if not (traced and untraced):
+        return None
+    return round(statistics.median(traced) / statistics.median(untraced), 3)
+
+
+def _host_hops(seen: CostsEvidence, evidence: Evidence) -> int | None:
+    """The host's devices that saw the marked probe on its way in."""
+    for probe in evidence.probes:
+        if (probe.guest, probe.nic, probe.direction) == (seen.guest, seen.nic, Direction.IN):
+            return len({each.device for each in probe.sightings if each.where == HOST})
+    return None
+
+
+def _notifies_by_kicks(seen: CostsEvidence, evidence: Evidence) -> bool:
+    """Whether every write of the guest to a device's registers says that there is something to do.
+
+    So it is with virtio, and with a device of its own that is not trapped at all. Those of other
+    NICs have many registers.
+    """
+    key = seen.guest, seen.nic
+    virtio = any(
+        (guest.name, nic.id) == key and nic.driver == "virtio_net"
+        for guest in evidence.guests
+        for nic in guest.nics
+    )
+    return virtio or any(
+        (each.guest, each.nic) == key and each.vfio_fds for each in evidence.carriers
+    )
+
+
+def _not_measured(seen: CostsEvidence) -> Iterator[tuple[str, str]]:
+    names = {group: name for name, group in _GROUPS.items()}
+    for group, why in seen.unmeasured.items():
+        yield names.get(group, group), why
+    if seen.missing:
+        yield "counted", "; ".join(seen.missing)
+    if not seen.kvm:
+        yield from dict.fromkeys(_KVM_ONLY, "the guest runs without KVM").items()
+    if not seen.trials and not seen.missing:
+        yield from dict.fromkeys(("zero_loss", "tcp"), _FULL_ONLY).items()
