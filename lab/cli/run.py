@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
-from lab.cli.options import AttachOption, Json, Set, Topology, flag, settings
+from lab.cli.options import AttachOption, Json, Set, Tester, Topology, Uplink, flag, settings
 from lab.errors import LabError, UsageError
 from lab.here.place import Ports
 from lab.labhost.accelerator import Choice
@@ -22,9 +22,6 @@ from lab.report.screen import Screen
 from lab.report.terminal import show
 from lab.run import RunRequest
 from lab.run import run as run_request
-
-_UPLINK = "With --on here: a port of this machine as the port under test."
-_TESTER = "With --on here: the port at the other end of its cable."
 
 
 class _Watcher(Screen):
@@ -67,8 +64,8 @@ def run(  # noqa: PLR0913  one parameter per option
     accel: Annotated[
         Choice, Parameter(help="What the lab host, or a guest on this machine, runs on.")
     ] = Choice.AUTO,
-    uplink: Annotated[str, Parameter(help=_UPLINK)] = "",
-    tester: Annotated[str, Parameter(help=_TESTER)] = "",
+    uplink: Uplink = "",
+    tester: Tester = "",
     json: Json = False,
     attach: AttachOption = Attach.COLD,
     rounds: Annotated[

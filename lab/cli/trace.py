@@ -7,9 +7,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lab.cli.options import Json, Set, Topology, settings
+from lab.cli.options import Json, Set, Tester, Topology, Uplink, settings
 from lab.cli.run import carry_out
 from lab.errors import CannotError, UsageError
+from lab.here.place import Ports
 from lab.labhost.accelerator import Choice
 from lab.places import WantedPlace
 from lab.plan.data import Place
@@ -29,6 +30,8 @@ def trace(  # noqa: PLR0913  one parameter per option
     accel: Annotated[
         Choice, Parameter(help="What the lab host, or a guest on this machine, runs on.")
     ] = Choice.AUTO,
+    uplink: Uplink = "",
+    tester: Tester = "",
     json: Json = False,
     nic: Annotated[
         str | None, Parameter(help="GUEST or GUEST.NIC, by default the first one.")
@@ -50,7 +53,7 @@ def trace(  # noqa: PLR0913  one parameter per option
     request = RunRequest(
         topology=topology,
         settings=settings(set_),
-        on=WantedPlace(on, accel),
+        on=WantedPlace(on, accel, Ports(uplink, tester)),
         sabotage=sabotage,
         trace=TraceRequest(nic, size),
         out=out,
