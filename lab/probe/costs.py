@@ -33,8 +33,9 @@ BURST = 64
 QEMU_NS, VHOST_NS = "cpu_qemu_ns", "cpu_vhost_ns"
 
 # A window is short, so that what disturbs one packet spoils little; the report takes the middle.
-_TRIPS = 5
-_WINDOWS_BETWEEN_IDLE = 5
+_TRIPS = 2
+_WINDOWS_BETWEEN_IDLE = 10
+_IDLE_TRIPS = 5
 _WARM_UP = 5
 _SHORT_IDLE = 25
 _DUE = {CostLevel.BRIEF: 50, CostLevel.FULL: 500}
@@ -226,7 +227,7 @@ def _ping_pong(
         windows.append(_trips(echoes, pause, index * _TRIPS, round_trips))
         if index % _WINDOWS_BETWEEN_IDLE == _WINDOWS_BETWEEN_IDLE - 1:
             began = time.monotonic_ns()
-            echoes.rest(_TRIPS * pause)
+            echoes.rest(_IDLE_TRIPS * pause)
             windows.append(_Window("idle", began, time.monotonic_ns()))
     _close(costing, watch, windows)
 

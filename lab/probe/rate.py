@@ -66,7 +66,7 @@ def _of_size(echoes: Echoes, size: int) -> Iterator[Trial]:
     def attempt(pps: float) -> Trial:
         number = round(min(max(pps * _TRIAL_SECONDS, _FEWEST), _MOST))
         flood = echoes.flood(number, round(1e9 / pps))
-        reached = flood.seconds <= _LATE * number / pps
+        reached = not flood.refused and flood.seconds <= _LATE * number / pps
         return Trial(size=size, pps=pps, sent=number, lost=number - flood.answered, reached=reached)
 
     # Without a pause: the tester's own limit.

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from lab.errors import CannotError
 from lab.evidence import TcpEvidence
@@ -18,18 +15,21 @@ from lab.probe.lane import Guest, Lane
 _STREAM_PORT, _TURN_PORT = 9479, 9480
 _STREAM_SECONDS, _TURN_SECONDS = 1, 0.5
 _PATIENCE = 10.0
-_CLIENT = "iperf3 -J -c {peer} -p {port} -t {seconds} {way}"
-# It ends with its first connection, or when nobody comes.
+# Each ends with its first client; the guest ends soon after a run that sends none.
+_SERVE = """
+iperf3 -s -1 -p {port} </dev/null >/dev/null 2>&1 &
+"""
 _ECHO = """
 socat -T {patience:.0f} TCP4-LISTEN:{port},reuseaddr,accept-timeout={patience:.0f} PIPE \\
   </dev/null >/dev/null 2>&1 &
 """
+_REFUSED = "Connection refused"
 
 
 def observe_tcp(lane: Lane) -> TcpEvidence:
     """Send in the namespace that the calling thread is in. Raises CannotError."""
-    out_bps = _stream(lane, "")
-    in_bps = _stream(lane, "-R")
+    in_bps = _stream(lane)
+    out_bps = _stream(lane, "-R")
     transactions, seconds = _turns(lane.guest, lane.ends)
     return TcpEvidence(in_bps=in_bps, out_bps=out_bps, transactions=transactions, seconds=seconds)
 
@@ -46,32 +46,23 @@ def bits_per_second(report: str) -> float:
         raise CannotError(f"iperf3: {told.get('error', 'no figure')}") from error
 
 
-def _stream(lane: Lane, way: str) -> float:
-    command = _CLIENT.format(
-        peer=lane.ends.tester, port=_STREAM_PORT, seconds=_STREAM_SECONDS, way=way
-    )
-    with _server(lane.ends):
-        ran = lane.guest.run(command)
-    if ran.err.strip():
-        raise CannotError(f"iperf3 in the guest: {ran.err.strip()}")
-    return bits_per_second(ran.raw.decode(errors="replace"))
-
-
-@contextmanager
-def _server(ends: Ends) -> Iterator[None]:
-    """An iperf3 that listens when this yields, and serves one client."""
-    program = shutil.which("iperf3")
-    if program is None:
-        raise CannotError("iperf3 is not installed", hint="apt-get install iperf3")
-    argv = [program, "-s", "-1", "-B", str(ends.tester), "-p", str(_STREAM_PORT), "--forceflush"]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:
+def _stream(lane: Lane, *way: str) -> float:
+    """One stream, with the tester as iperf3's client: it asks again until the guest listens."""
+    lane.guest.run(_SERVE.format(port=_STREAM_PORT))
+    options = ("-J", "-t", str(_STREAM_SECONDS), "-p", str(_STREAM_PORT), *way)
+    argv = ["iperf3", "-c", str(lane.ends.guest), *options]
+    deadline = time.monotonic() + _PATIENCE
+    while True:
         try:
-            assert server.stdout is not None
-            if not any(b"listening" in line for line in server.stdout):
-                raise CannotError("iperf3 does not listen")
-            yield
-        finally:
-            server.terminate()
+            ran = subprocess.run(
+                argv, capture_output=True, text=True, timeout=2 * _PATIENCE, check=False
+            )
+        except FileNotFoundError as error:
+            raise CannotError("iperf3 is not installed", hint="apt-get install iperf3") from error
+        except subprocess.TimeoutExpired as error:
+            raise CannotError("iperf3 did not end") from error
+        if _REFUSED not in ran.stdout + ran.stderr or time.monotonic() > deadline:
+            return bits_per_second(ran.stdout)
 
 
 def _turns(guest: Guest, ends: Ends) -> tuple[int, float]:

@@ -70,8 +70,9 @@ class _Windows:
 
     def rate(self, group: str, detail: str | None = None) -> float:
         """Events per second while nothing crosses."""
+        seconds = sum(each.seconds for each in self.idle)
         events = sum(_count(each, group, detail) for each in self.idle)
-        return events / sum(each.seconds for each in self.idle)
+        return events / seconds if seconds else 0.0
 
     def per_packet(self, group: str, detail: str | None = None) -> list[float]:
         """Of each window, what is left without the idle ones' share."""
@@ -227,7 +228,7 @@ def _zero_loss(trials: Sequence[Trial]) -> Iterator[ZeroLoss]:
             size=size,
             pps=round(mine[-1].pps, 1) if good else 0.0,
             trials=len(mine),
-            tester_limited=not any(trial.lost for trial in mine),
+            tester_limited=not any(trial.lost and trial.reached for trial in mine),
         )
 
 

@@ -256,7 +256,7 @@ def test_a_good_path_is_seen_whole(observed: Callable[[], Evidence], tmp_path: P
     assert {window.lost for window in cost.windows} == {0}
     # Nobody carries these packets: the process that is watched for QEMU sends them.
     busy = [window for window in cost.windows if window.traced and window.packets]
-    assert all(sum(window.counters["qemu_syscalls"].values()) >= 5 for window in busy)
+    assert all(sum(window.counters["qemu_syscalls"].values()) >= 2 for window in busy)
     assert all(window.counters["softirq_ns"]["net_rx"] > 0 for window in busy)
     assert evidence.missing == ()
     assert evidence.devices == (Device(name="br0", kind="bridge"),)

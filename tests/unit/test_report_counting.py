@@ -124,6 +124,10 @@ def test_what_is_less_than_idle_is_nothing() -> None:
     assert (count.mean, count.low, count.high) == (0, 0, 0)
 
 
+def test_without_an_idle_window_nothing_is_subtracted() -> None:
+    assert means(costs(windows=(window(),)))["qemu_syscalls"] == 2.1
+
+
 def test_what_was_not_counted_is_absent_and_says_why() -> None:
     def without(window: CostWindow) -> CostWindow:
         gone = {"exits", "exits_to_qemu", "mmio_writes", "softirq_ns"}
@@ -169,7 +173,7 @@ def trial(pps: float, lost: int = 0, *, size: int = 64, reached: bool = True) ->
 def test_the_rate_without_loss_is_that_of_the_last_trial() -> None:
     trials = (
         *(trial(4000, 9), trial(2500), trial(3000, 1), trial(2500, 2), trial(2000)),
-        *(trial(900, size=512, reached=False), trial(450, size=512), trial(450, size=512)),
+        *(trial(900, 7, size=512, reached=False), trial(450, size=512), trial(450, size=512)),
         trial(100, 3, size=1518),
     )
     found = costs(trials=trials).zero_loss
