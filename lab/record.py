@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Protocol
 
 from lab.errors import (
@@ -38,6 +39,7 @@ class Record:
         self.timings: dict[str, float] = {}
         self.evidence: Evidence | None = None
         self.left: tuple[str, ...] | None = None
+        self.date = datetime.now().astimezone().isoformat(timespec="seconds")
         self._listener = listener
         self._failed: Failed | None = None
         self._open: list[str] = []

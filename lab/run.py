@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from lab import machine
-from lab.errors import InterruptedRunError, UsageError
+from lab.errors import InterruptedRunError, LabError, UsageError
 from lab.evidence import Evidence
 from lab.model.load import load_topology
 from lab.places import OpenPlace, WantedPlace, check, facts_of, open_place
@@ -23,10 +24,17 @@ from lab.plan.trace import traced
 from lab.record import Listener, Record
 from lab.report.counting import costs_in
 from lab.report.judge import judge
-from lab.report.result import Accelerators, Machines, Result, Versions, paths_in
-from lab.report.trace.perfetto import perfetto
+from lab.report.result import (
+    Accelerators,
+    Machines,
+    Result,
+    Versions,
+    failed_result,
+    paths_in,
+)
 from lab.report.trace.timeline import lives_in
-from lab.results import ResultsFolder, open_results
+from lab.results import open_results
+from lab.saved import save, saved_when_failed
 
 
 @dataclass(frozen=True)
@@ -74,12 +82,13 @@ def run(request: RunRequest, listener: RunListener) -> Result:
         draft = _draft(request)
         with (
             open_results(request.out, draft.topology) as folder,
+            saved_when_failed(folder, record, partial(_failed, request, draft, record)),
             open_place(request.on, draft.facts, record, listener) as place,
         ):
             plan = _plan(request, place.facts)
             evidence = record.follow(place.carry(plan), folder)
             result = _result(request, plan, evidence, record, place)
-            result = _saved(result, folder)
+            result = save(result, evidence, folder)
             if request.keep:
                 listener.linger(result, place.shell)
     return result
@@ -126,6 +135,7 @@ def _result(
         title=plan.title,
         outcome=verdict.outcome,
         status=verdict.status,
+        date=record.date,
         place=request.on.place,
         sabotage=request.sabotage,
         accelerator=Accelerators(
@@ -155,14 +165,15 @@ def _machines(evidence: Evidence) -> Machines:
     return Machines(here=machine.cpu(), cpu=seen.cpu, clock_source=seen.clock_source)
 
 
-def _saved(result: Result, folder: ResultsFolder) -> Result:
-    """The result with the places of its artifacts, on disk as one of them."""
-    for life in result.life:
-        folder.write(f"{life.probe}.perfetto.json", perfetto(life).encode())
-    folder.write("result.json", b"")
-    complete = result.model_copy(update={"artifacts": dict(folder.files)})
-    folder.write("result.json", complete.document().encode())
-    return complete
+def _failed(request: RunRequest, draft: Plan, record: Record, error: LabError) -> Result:
+    """What is known of a run that ended early."""
+    known = {
+        "title": draft.title,
+        "date": record.date,
+        "sabotage": request.sabotage,
+        "timings": {**record.timings, "total": round(record.seconds, 3)},
+    }
+    return failed_result(draft.topology, request.on.place, error).model_copy(update=known)
 
 
 @contextmanager

@@ -12,10 +12,12 @@ from rich.console import Console
 
 from lab.cli.images import build_images
 from lab.cli.options import Json
+from lab.cli.report import check_page, write_page
 from lab.events import Stage
 from lab.labhost.accelerator import Choice
 from lab.ladder import LAYERS, Climbed, LadderRequest, climb, ladder_of
 from lab.plan.data import Place
+from lab.report.html.page import ladder_page
 from lab.report.ladder_terminal import show
 from lab.report.result import Result
 from lab.report.screen import Screen
@@ -36,9 +38,12 @@ def ladder(  # noqa: PLR0913  one parameter per option
     ),
     accel: Annotated[Choice, Parameter(help="What lab hosts or guests run on.")] = Choice.AUTO,
     json: Json = False,
+    html: Annotated[Path | None, Parameter(help="Write the ladder as a page to this file.")] = None,
     out: Annotated[Path | None, Parameter(help="Folder for the results.")] = None,
 ) -> int:
     """Run all layers in turn and show what each takes out of the path."""
+    if html:
+        check_page(html)
     began = time.monotonic()
     request = LadderRequest(topologies or LAYERS, rounds, jobs, on, accel, out)
     console = Console(stderr=json)
@@ -50,6 +55,8 @@ def ladder(  # noqa: PLR0913  one parameter per option
             lambda climbed, result: screen.event(_ended(climbed, result, request)),
         )
     found = ladder_of(runs, request, time.monotonic() - began)
+    if html:
+        write_page(html, ladder_page(found, str(html.absolute().parent)))
     if json:
         print(found.document(), flush=True)
     else:

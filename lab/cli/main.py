@@ -42,6 +42,7 @@ app.command("lab.cli.run:run", name="run", help="Run a topology with all its pro
 app.command("lab.cli.trace:trace", name="trace", help="Follow one packet, step by step.")
 app.command("lab.cli.all:all_", name="all", help="Run all topologies; one table at the end.")
 app.command("lab.cli.ladder:ladder", name="ladder", help="What each layer costs, side by side.")
+app.command("lab.cli.report:report", name="report", help="Show a run again, or as a page.")
 app.command("lab.cli.look:topologies", name="topologies", help="List the topologies.")
 app.command("lab.cli.look:cmdline", name="cmdline", help="Print a topology as a shell script.")
 app.command("lab.cli.look:sabotages", name="sabotages", help="List the faults to build in.")

@@ -76,10 +76,11 @@ class Problem(Data):
 class Result(Data):
     """One run, from its topology to its verdict.
 
-    ``costs`` maps ``GUEST.NIC`` to what its packets cost, ``commands`` each guest to the QEMU
-    command line that ran, ``qmp`` to the commands by which its NICs came, ``artifacts`` names to
-    paths, ``timings`` stages to seconds. ``sabotage`` names the fault that was asked for.
-    ``life`` are the time lines of traced packets, where a trace was asked for.
+    ``date`` is when it began, ISO 8601. ``costs`` maps ``GUEST.NIC`` to what its packets cost,
+    ``commands`` each guest to the QEMU command line that ran, ``qmp`` to the commands by which its
+    NICs came, ``artifacts`` names to paths, ``timings`` stages to seconds. ``sabotage`` names the
+    fault that was asked for. ``life`` are the time lines of traced packets, where a trace was asked
+    for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -89,6 +90,7 @@ class Result(Data):
     title: str = ""
     outcome: Outcome
     status: int
+    date: str = ""
     place: Place = Place.LABHOST
     sabotage: str | None = None
     accelerator: Accelerators = Accelerators()

@@ -13,11 +13,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from lab.plan.data import Direction, Place
+from lab.plan.data import Direction
 from lab.report import costtable
 from lab.report.drawing import Cell, cells, duration, lines
 from lab.report.life import told
 from lab.report.result import Result, ResultPath
+from lab.report.summary import ran_on, summary
 from lab.report.trace.table import show_life
 from lab.report.verdict import Check, Outcome
 
@@ -130,45 +131,19 @@ def _show_checks(checks: tuple[Check, ...], console: Console) -> None:
 def _show_end(result: Result, console: Console) -> None:
     _, style = _WORDS[result.outcome]
     text = Text(f"  {result.outcome.upper()}", style=f"bold {style}")
-    text.append(f"  {result.topology}: {_summary(result)}", style="")
+    text.append(f"  {result.topology}: {summary(result)}", style="")
     console.print(text, soft_wrap=True)
     for line in _facts(result):
         console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _summary(result: Result) -> str:
-    red = [check.name for check in result.checks if not check.outcome.green]
-    seconds = f"in {result.timings['total']:.1f} s" if "total" in result.timings else ""
-    if red:
-        return f"{len(red)} of {len(result.checks)} checks red ({', '.join(red)}) {seconds}"
-    skipped = [check.name for check in result.checks if check.outcome is Outcome.SKIP]
-    if skipped:
-        done = len(result.checks) - len(skipped)
-        return f"{done} checks, {len(skipped)} skipped ({', '.join(skipped)}) {seconds}"
-    return f"all {len(result.checks)} checks {seconds}"
 
 
 def _facts(result: Result) -> Iterator[str]:
     """What ran where, and where its traces are."""
     if result.sabotage:
         yield f"sabotage {result.sabotage!r} was asked for, so a red check is what should be seen"
-    versions = result.versions
-    guest = (result.accelerator.guest or "?").upper()
-    ran = f"guest      Linux {versions.guest_kernel} on QEMU {versions.qemu}, {guest}"
-    if result.place is Place.HERE:
-        yield f"this host  Linux {versions.host_kernel}, its own kernel"
-        yield ran
-    else:
-        on, qemu = (result.accelerator.labhost or "?").upper(), _upstream(versions.labhost_qemu)
-        yield f"lab host   Linux {versions.host_kernel} on QEMU {qemu}, {on}"
-        yield f"{ran} inside it"
+    yield from (f"{name:<10} {words}" for name, words in ran_on(result))
     folders = sorted({str(Path(path).parent) for path in result.artifacts.values()})
     for folder in folders:
         names = [Path(path).name for path in result.artifacts.values()]
         yield f"results    {folder}/"
         yield f"           {', '.join(sorted(names))}"
-
-
-def _upstream(version: str | None) -> str:
-    """QEMU's own part of a Debian version (deb-version(7)): no epoch, no revision."""
-    return (version or "?").rpartition(":")[2].partition("+")[0].partition("-")[0]

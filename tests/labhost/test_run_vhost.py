@@ -21,6 +21,7 @@ from lab.model.load import load_topology
 from lab.plan import sabotage
 from lab.plan.build import build
 from lab.plan.places import labhost_facts
+from lab.saved import read
 
 ROOT = Path(__file__).parents[2]
 VHOST = ROOT / "topologies/vhost.yaml"
@@ -150,6 +151,7 @@ def test_passes_with_every_proof(environment: dict[str, str], tmp_path: Path) ->
     for file in document["artifacts"].values():
         assert Path(file).is_file()
     assert json.loads((tmp_path / "results/result.json").read_text()) == document
+    assert (tmp_path / "results/report.html").read_text() == read(tmp_path / "results").page()
     assert document["machine"].keys() == {"here", "cpu", "clock_source"}
     (costs,) = document["costs"].values()
     assert costs["host_hops"] == 3

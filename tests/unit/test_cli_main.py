@@ -14,7 +14,7 @@ from lab.cli import main as cli
 from lab.cli.options import settings
 from lab.errors import CannotError, InterruptedRunError, StartError, UsageError
 
-HEAVY = {"jinja2", "pydantic", "pyroute2", "qemu", "ruamel", "scapy"}
+HEAVY = {"jinja2", "pydantic", "pygal", "pyroute2", "qemu", "ruamel", "scapy"}
 
 
 def lab(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

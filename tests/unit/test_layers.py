@@ -29,7 +29,7 @@ LAYERS = (
     ("execute", "inside"),
     ("here",),
     ("report",),
-    ("results", "record"),
+    ("results", "record", "saved"),
     ("places",),
     ("run", "runs", "doctor"),
     ("batch", "ladder"),
@@ -39,7 +39,9 @@ LAYERS = (
 
 OWNERS = {
     "cyclopts": ("lab.cli",),
-    "jinja2": ("lab.model",),
+    "jinja2": ("lab.model", "lab.report.html"),
+    "markupsafe": ("lab.report.html",),
+    "pygal": ("lab.report.html",),
     "pyroute2": ("lab.host",),
     "qemu": ("lab.qmp",),
     "rich": (

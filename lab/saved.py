@@ -1,0 +1,104 @@
+"""What a results folder says of its run: written when the run ends, read again at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from lab.data import Data
+from lab.errors import CannotError, LabError, UsageError
+from lab.events import Note
+from lab.evidence import Evidence
+from lab.record import Record
+from lab.report.case import EVIDENCE_FILE
+from lab.report.html.page import PAGE, run_page
+from lab.report.result import Result
+from lab.report.trace.perfetto import perfetto
+from lab.results import ResultsFolder
+
+RESULT_FILE = "result.json"
+
+Kind = TypeVar("Kind", bound=Data)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """One run as its folder has it; ``texts`` are its logs by name."""
+
+    result: Result
+    evidence: Evidence | None
+    texts: dict[str, str]
+
+    def page(self, folder: str = "") -> str:
+        """The run as HTML; ``folder`` is where the artifacts lie as seen from the page."""
+        return run_page(self.result, self.evidence, self.texts, folder)
+
+
+def save(result: Result, evidence: Evidence | None, folder: ResultsFolder) -> Result:
+    """Write the result, its page and its time lines; returns it with the places of all artifacts,
+    these too."""
+    for life in result.life:
+        folder.write(f"{life.probe}.perfetto.json", perfetto(life).encode())
+    for name in (RESULT_FILE, PAGE):
+        folder.write(name, b"")
+    complete = result.model_copy(update={"artifacts": dict(folder.files)})
+    folder.write(RESULT_FILE, complete.document().encode())
+    page = Saved(complete, evidence, _texts(complete, folder.path)).page()
+    folder.write(PAGE, page.encode())
+    return complete
+
+
+@contextmanager
+def saved_when_failed(
+    folder: ResultsFolder, record: Record, result_of: Callable[[LabError], Result]
+) -> Iterator[None]:
+    """A run that ends early has a page too, as soon as it has anything to show."""
+    try:
+        yield
+    except LabError as error:
+        if folder.files:
+            with suppress(CannotError):  # the first error is the one to be told
+                save(result_of(error), record.evidence, folder)
+                record.emit(Note(text=f"report: {folder.path / PAGE}"))
+        raise
+
+
+def read(folder: Path) -> Saved:
+    """Read a results folder, wherever it lies now. Raises UsageError where it is none."""
+    result = _record(Result, folder / RESULT_FILE)
+    if result is None:
+        raise UsageError(
+            f"{folder} has no {RESULT_FILE}", hint="name a folder that `lab run` wrote"
+        )
+    # The folder may have been moved, or come from another machine.
+    names = {
+        name: str(folder.absolute() / Path(path).name) for name, path in result.artifacts.items()
+    }
+    result = result.model_copy(update={"artifacts": names})
+    return Saved(result, _record(Evidence, folder / EVIDENCE_FILE), _texts(result, folder))
+
+
+def _record(kind: type[Kind], file: Path) -> Kind | None:
+    if not file.is_file():
+        return None
+    try:
+        return kind.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the whole file"
+        raise UsageError(
+            f"{file} is not what this lab writes: {place}: {first['msg']}",
+            hint="another version of the lab may have written it",
+        ) from None
+
+
+def _texts(result: Result, folder: Path) -> dict[str, str]:
+    """The run's own logs: a folder that was used twice may hold others."""
+    names = {Path(path).name for path in result.artifacts.values()}
+    logs = (folder / name for name in sorted(names) if name.endswith(".log"))
+    return {log.name: log.read_text(errors="replace") for log in logs if log.is_file()}

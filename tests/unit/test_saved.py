@@ -1,0 +1,151 @@
+"""What a run leaves in its folder, and what is read from there again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lab.cli.main import status
+from lab.errors import LabError, StartError, UsageError
+from lab.events import Event
+from lab.plan.data import Place
+from lab.record import Record
+from lab.report.result import Result, failed_result
+from lab.results import ResultsFolder
+from lab.saved import read, save, saved_when_failed
+from tests import pages, sample
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> ResultsFolder:
+    made = ResultsFolder(tmp_path / "run", "vhost")
+    made.write("dmesg.log", b"br0: port 1 entered\n")
+    made.write("evidence.json", sample.evidence().model_dump_json().encode())
+    return made
+
+
+class Silent:
+    """A listener that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[Event] = []
+
+    def event(self, event: Event) -> None:
+        self.told.append(event)
+
+    def stage(self, name: str) -> None: ...
+
+    def bytes(self, done: int, total: int) -> None: ...
+
+
+def test_the_page_can_be_made_again_from_the_folder(folder: ResultsFolder) -> None:
+    result = save(pages.full(), sample.evidence(), folder)
+    assert {"result.json", "report.html", "dmesg.log"} <= result.artifacts.keys()
+    written = (folder.path / "report.html").read_text()
+    assert "br0: port 1 entered" in written
+    assert read(folder.path).page() == written
+
+
+def test_a_folder_that_was_moved_still_makes_the_same_page(
+    folder: ResultsFolder, tmp_path: Path
+) -> None:
+    save(pages.full(), sample.evidence(), folder)
+    moved = tmp_path / "elsewhere"
+    shutil.move(folder.path, moved)
+    saved = read(moved)
+    assert saved.page() == (moved / "report.html").read_text()
+    assert saved.result.artifacts["dmesg.log"] == str(moved / "dmesg.log")
+
+
+def test_logs_of_an_earlier_run_are_not_told(folder: ResultsFolder) -> None:
+    (folder.path / "guest-console.log").write_text("of yesterday")
+    save(pages.full(), sample.evidence(), folder)
+    assert read(folder.path).texts.keys() == {"dmesg.log"}
+
+
+def test_a_run_without_evidence_can_be_read(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path / "run", "vhost")
+    save(pages.dead(), None, folder)
+    assert read(folder.path).evidence is None
+
+
+def test_no_results_folder_is_a_mistake_of_the_user(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"has no result\.json"):
+        read(tmp_path)
+
+
+def test_a_result_of_another_version_is_refused_with_the_place(folder: ResultsFolder) -> None:
+    save(pages.full(), sample.evidence(), folder)
+    (folder.path / "result.json").write_text('{"schema": 2}')
+    with pytest.raises(UsageError, match=r"result\.json is not what this lab writes: schema"):
+        read(folder.path)
+
+
+def ended(error: LabError) -> Result:
+    return failed_result("vhost", Place.LABHOST, error)
+
+
+def test_a_run_that_ends_early_is_reported(folder: ResultsFolder) -> None:
+    listener = Silent()
+    with pytest.raises(StartError), saved_when_failed(folder, Record(listener), ended):
+        raise StartError("guest ended early", output="Kernel panic")
+    saved = read(folder.path)
+    assert saved.result.error is not None
+    assert "Kernel panic" in (folder.path / "report.html").read_text()
+    assert "report.html" in str(listener.told[-1])
+
+
+def test_a_run_of_which_nothing_came_leaves_no_folder(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path / "run", "vhost")
+    with pytest.raises(StartError), saved_when_failed(folder, Record(Silent()), ended):
+        raise StartError("no lab host")
+    assert not folder.path.exists()
+
+
+def test_lab_report_shows_a_run_again(
+    folder: ResultsFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(pages.full(), sample.evidence(), folder)
+    assert status(["report", str(folder.path)]) == 0
+    assert "PASS  vhost" in capsys.readouterr().out
+
+
+def test_lab_report_writes_the_page_elsewhere(
+    folder: ResultsFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(pages.full(), sample.evidence(), folder)
+    page = tmp_path / "page.html"
+    assert status(["report", str(folder.path), "--html", str(page)]) == 0
+    assert 'href="run/capture.pcapng"' not in page.read_text()
+    assert 'href="run/dmesg.log"' in page.read_text()
+    assert capsys.readouterr().out.strip() == str(page)
+
+
+@pytest.mark.parametrize(
+    "place", ["run", "run/dmesg.log/page.html"], ids=["folder", "below a file"]
+)
+def test_lab_report_cannot_write_everywhere(
+    place: str, folder: ResultsFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(pages.full(), sample.evidence(), folder)
+    assert status(["report", str(folder.path), "--html", str(tmp_path / place)]) == 3
+    assert "is not yours to write to" in capsys.readouterr().err
+
+
+def test_a_page_below_folders_that_are_not_there_yet_is_written(
+    folder: ResultsFolder, tmp_path: Path
+) -> None:
+    save(pages.full(), sample.evidence(), folder)
+    page = tmp_path / "new" / "pages" / "run.html"
+    assert status(["report", str(folder.path), "--html", str(page)]) == 0
+    assert 'href="../../run/dmesg.log"' in page.read_text()
+
+
+def test_a_ladder_is_not_climbed_for_a_page_that_cannot_be_written(
+    folder: ResultsFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(pages.full(), sample.evidence(), folder)
+    assert status(["ladder", "vhost", "--html", str(folder.path)]) == 3
+    assert "is not yours to write to" in capsys.readouterr().err
