@@ -46,6 +46,12 @@ class Observed(Data):
     evidence: Evidence
 
 
+class Held(Data):
+    """All is still as it was observed, and stays so until the other side says to go on."""
+
+    event: Literal["held"] = "held"
+
+
 class Undone(Data):
     """The undo has ended; ``left`` names everything that could not be put back."""
 
@@ -66,7 +72,7 @@ class Failed(Data):
 
 
 Event = Annotated[
-    Stage | Note | Artifact | Observed | Undone | Failed, Field(discriminator="event")
+    Stage | Note | Artifact | Observed | Held | Undone | Failed, Field(discriminator="event")
 ]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 

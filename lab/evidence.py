@@ -343,14 +343,16 @@ class MacAttempt(Data):
 class Unseen(Data):
     """How many packets of one NIC were seen outside the guest, and by which devices of the host.
 
-    ``wire`` counts packets, not sightings. ``control`` is whether the host's capture saw a packet
-    that was sent for it to see, in the same window.
+    ``wire`` counts packets, not sightings. ``senders`` are those of ``host`` that sent one out.
+    ``control`` is whether the host's capture saw a packet that was sent for it to see, in the same
+    window.
     """
 
     guest: str
     nic: str
     wire: int
     host: tuple[str, ...]
+    senders: tuple[str, ...] = ()
     control: bool
 
 

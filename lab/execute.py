@@ -5,6 +5,7 @@
     nic       plugged in, addresses, carrier           lab.guest
     probe     marked packets, captures, counters       lab.probe
     unplug    NICs that were plugged in, out again     lab.guest
+    (held     for a look, where that was asked for)
     undo      everything as it was, and a look at it   lab.guest, lab.host
 
 The evidence leaves before the undo; an error is told after it, with what the consoles said.
@@ -13,13 +14,13 @@ The evidence leaves before the undo; an error is told after it, with what the co
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.errors import LabError, StartError
-from lab.events import Artifact, Emit, Failed, Note, Observed, Stage, Undone
+from lab.events import Artifact, Emit, Failed, Held, Note, Observed, Stage, Undone
 from lab.evidence import Evidence, HotplugEvidence
 from lab.guest.hotplug import Hotplug
 from lab.guest.qemu import Guest, start
@@ -54,23 +55,30 @@ class _Run:
     folder: Path
     operations: Operations
     cable: tuple[Operation, ...]
+    hold: Callable[[], None] | None = None
     running: ExitStack = field(default_factory=ExitStack)
     guests: dict[str, Guest] = field(default_factory=dict)
     hotplugs: dict[str, Hotplug] = field(default_factory=dict)
 
 
-def execute(plan: Plan, emit: Emit, folder: Path, kept: Mapping[str, Path] | None = None) -> None:
+def execute(
+    plan: Plan,
+    emit: Emit,
+    folder: Path,
+    kept: Mapping[str, Path] | None = None,
+    hold: Callable[[], None] | None = None,
+) -> None:
     """Run ``plan`` with ``folder`` for its files; everything it does and finds is emitted.
 
-    ``kept`` are files of namespaces that hold the ports already (`lab.host.lend`). A LabError
-    becomes a `Failed` event, the last one, and is not raised.
+    ``kept`` are files of namespaces that hold the ports already (`lab.host.lend`). ``hold`` returns
+    when the undo may begin. A LabError becomes a `Failed` event, the last one, and is not raised.
     """
     failure = None
     cable = _cable(plan.facts, made=not kept)
     with open_kernel_log() as log:
         try:
             with open_host(plan.facts.place, kept) as host:
-                _there_and_back(_Run(plan, host, emit, folder, Operations(host), cable))
+                _there_and_back(_Run(plan, host, emit, folder, Operations(host), cable, hold))
         except LabError as error:
             failure = error
         (folder / "dmesg.log").write_text(log.read())
@@ -81,7 +89,8 @@ def execute(plan: Plan, emit: Emit, folder: Path, kept: Mapping[str, Path] | Non
 
 def _there_and_back(run: _Run) -> None:
     try:
-        _there(run)
+        with _held(run):
+            _there(run)
     except LabError:
         for guest in run.guests.values():
             guest.check()  # a guest that ended is the cause of whatever else failed
@@ -89,6 +98,21 @@ def _there_and_back(run: _Run) -> None:
     finally:
         with _stage("undo", run.emit):
             _back(run)
+
+
+@contextmanager
+def _held(run: _Run) -> Iterator[None]:
+    """Let everything stand for a look at it, the more so where something went wrong."""
+    try:
+        yield
+    except LabError as error:
+        if run.hold:
+            run.emit(Note(text=error.message, warning=True), b"")
+        raise
+    finally:
+        if run.hold:
+            run.emit(Held(), b"")
+            run.hold()
 
 
 def _back(run: _Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ _CLOCK_SECONDS = 1.0
 def main(argument: dict[str, Any], emit_raw: Callable[[dict[str, Any], bytes], None]) -> None:
     """Carry out ``argument["plan"]``; ``argument["wall"]`` is the time of day (Unix seconds).
 
+    With ``argument["keep"]`` all is held before the undo, until a line comes on the channel.
     ``emit_raw`` takes each event as JSON data, with its attachment.
     """
     plan = Plan.model_validate(argument["plan"])
@@ -27,8 +29,19 @@ def main(argument: dict[str, Any], emit_raw: Callable[[dict[str, Any], bytes], N
     def emit(event: Event, attachment: bytes) -> None:
         emit_raw(event.model_dump(mode="json"), attachment)
 
+    hold = wait_for_word if argument.get("keep") else None
     with tempfile.TemporaryDirectory(prefix="lab-", dir="/run") as folder:
-        execute(plan, emit, Path(folder))
+        execute(plan, emit, Path(folder), hold=hold)
+
+
+def wait_for_word(descriptors: Path = Path("/proc/self/fd")) -> None:
+    """Return when the lab has sent a line (`lab.labhost.channel.Channel.say`), or is gone.
+
+    The server, whose child we are, reads its port again when we have ended.
+    """
+    port = next(fd for fd in descriptors.iterdir() if os.path.realpath(fd).startswith("/dev/vport"))
+    while os.read(int(port.name), 1) not in {b"\n", b""}:
+        pass
 
 
 def pci(_argument: dict[str, Any], emit_raw: Callable[[dict[str, Any], bytes], None]) -> None:

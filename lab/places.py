@@ -31,6 +31,7 @@ from lab.plan.places import labhost_facts
 from lab.record import Listener, Record
 from lab.rundir import open_rundir
 
+_NOT_HERE = "leave out --on here"
 _ENTRY = "lab.inside:main"
 _PCI_ENTRY = "lab.inside:pci"
 # The longest silence in a run under KVM, in seconds: a guest's boot, which has a deadline of its
@@ -50,8 +51,14 @@ class OpenPlace(Protocol):
     @property
     def qemu_version(self) -> str | None: ...
 
-    def carry(self, plan: Plan) -> Iterator[tuple[Event, bytes]]:
-        """Carry out a plan; yields its events with their attachments."""
+    def carry(self, plan: Plan, *, keep: bool = False) -> Iterator[tuple[Event, bytes]]:
+        """Carry out a plan; yields its events with their attachments.
+
+        With ``keep`` all is held at the event `Held` until `go_on`.
+        """
+
+    def go_on(self) -> None:
+        """Let a plan that is held be undone."""
 
     def pci(self) -> tuple[PciFunction, ...]:
         """The place's PCI functions."""
@@ -126,15 +133,20 @@ class HerePlace:
     def facts(self) -> Facts:
         return self._here.facts
 
-    def carry(self, plan: Plan) -> Iterator[tuple[Event, bytes]]:
+    def carry(self, plan: Plan, *, keep: bool = False) -> Iterator[tuple[Event, bytes]]:
+        if keep:
+            raise UsageError("nothing of a run on this machine is kept", hint=_NOT_HERE)
         for event, attachment in self._here.call(plan):
             yield _checked(event), attachment
+
+    def go_on(self) -> None:
+        raise UsageError("nothing of a run on this machine is kept", hint=_NOT_HERE)
 
     def pci(self) -> tuple[PciFunction, ...]:
         return read_functions()
 
     def shell(self) -> None:
-        raise UsageError("nothing of a run on this machine is kept", hint="leave out --on here")
+        raise UsageError("nothing of a run on this machine is kept", hint=_NOT_HERE)
 
 
 class LabhostPlace:
@@ -156,10 +168,13 @@ class LabhostPlace:
     def qemu_version(self) -> str | None:
         return self._labhost.qemu_version
 
-    def carry(self, plan: Plan) -> Iterator[tuple[Event, bytes]]:
-        argument = {"plan": plan.model_dump(mode="json"), "wall": time.time()}
+    def carry(self, plan: Plan, *, keep: bool = False) -> Iterator[tuple[Event, bytes]]:
+        argument = {"plan": plan.model_dump(mode="json"), "wall": time.time(), "keep": keep}
         for event, attachment in self._labhost.call(_ENTRY, argument, _SILENCE_SECONDS):
             yield _checked(event), attachment
+
+    def go_on(self) -> None:
+        self._labhost.machine.channel.say("go on")
 
     def pci(self) -> tuple[PciFunction, ...]:
         answers = self._labhost.call(_PCI_ENTRY, {}, _SILENCE_SECONDS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Protocol
@@ -16,7 +16,7 @@ from lab.errors import (
     StartError,
     UsageError,
 )
-from lab.events import Artifact, Event, Failed, Observed, Stage, Undone
+from lab.events import Artifact, Event, Failed, Held, Observed, Stage, Undone
 from lab.evidence import Evidence
 from lab.images.progress import Progress
 from lab.results import ResultsFolder
@@ -75,10 +75,16 @@ class Record:
             self._failed = event
         self._listener.event(event)
 
-    def follow(self, stream: Iterable[tuple[Event, bytes]], folder: ResultsFolder) -> Evidence:
+    def follow(
+        self,
+        stream: Iterable[tuple[Event, bytes]],
+        folder: ResultsFolder,
+        held: Callable[[], None] | None = None,
+    ) -> Evidence:
         """Take all events of a carried plan; artifacts go into ``folder`` as they come.
 
-        Raises the error that the run reports, or StartError when it ends without evidence.
+        ``held`` is called while all is held for a look. Raises the error that the run reports, or
+        StartError when it ends without evidence.
         """
         for event, attachment in stream:
             if isinstance(event, Artifact):
@@ -86,6 +92,8 @@ class Record:
             elif isinstance(event, Observed):
                 folder.write("evidence.json", event.evidence.model_dump_json(indent=1).encode())
             self.emit(event)
+            if held and isinstance(event, Held):
+                held()
         if self._failed:
             raise error_of(self._failed, self.left or ())
         if self.evidence is None:

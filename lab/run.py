@@ -33,6 +33,7 @@ from lab.report.result import (
     paths_in,
 )
 from lab.report.trace.timeline import lives_in
+from lab.report.verdict import LEFT_BEHIND, Check
 from lab.results import open_results
 from lab.saved import save, saved_when_failed
 
@@ -68,8 +69,11 @@ class RunRequest:
 class RunListener(Listener, Protocol):
     """Whoever shows a run."""
 
-    def linger(self, result: Result, shell: Callable[[], None]) -> None:
-        """The verdict is known and the place still stands, because the user wants to look."""
+    def linger(self, plan: Plan, checks: tuple[Check, ...], shell: Callable[[], None]) -> None:
+        """All that was built still stands, because the user wants to look; then it is undone.
+
+        ``checks`` are those that can be judged by now; none where the run has failed.
+        """
 
 
 def run(request: RunRequest, listener: RunListener) -> Result:
@@ -86,12 +90,18 @@ def run(request: RunRequest, listener: RunListener) -> Result:
             open_place(request.on, draft.facts, record, listener) as place,
         ):
             plan = _plan(request, place.facts)
-            evidence = record.follow(place.carry(plan), folder)
+            stream = place.carry(plan, keep=request.keep)
+            held = partial(_look, plan, record, place, listener)
+            evidence = record.follow(stream, folder, held)
             result = _result(request, plan, evidence, record, place)
-            result = save(result, evidence, folder)
-            if request.keep:
-                listener.linger(result, place.shell)
-    return result
+            return save(result, evidence, folder)
+
+
+def _look(plan: Plan, record: Record, place: OpenPlace, listener: RunListener) -> None:
+    """Let the user look, then let all be undone. What is left behind cannot be judged yet."""
+    checks = judge(plan, record.evidence, ()).checks if record.evidence else ()
+    listener.linger(plan, tuple(each for each in checks if each.name != LEFT_BEHIND), place.shell)
+    place.go_on()
 
 
 def _draft(request: RunRequest) -> Plan:

@@ -30,6 +30,7 @@ CASES: tuple[tuple[str, dict[str, str]], ...] = (
     ("macvtap", {"mode": "passthru"}),
     ("two-guests", {}),
     ("reach", {}),
+    ("vlans", {}),
 )
 
 

@@ -41,8 +41,7 @@ def topologies(*, json: Json = False) -> int:
         return 0
     table = _table("topology", "title", "parameters")
     for name, title in titles.items():
-        words = (f"{key}={default}" for key, default in parameters[name].items())
-        table.add_row(name, title, " ".join(words))
+        table.add_row(name, title, " ".join(map(_assigned, parameters[name].items())))
     _print(table)
     return 0
 
@@ -92,6 +91,12 @@ def schema(kind: Literal["topology", "result"] = "topology", /) -> int:
 def _plan(topology: str, words: tuple[str, ...], attach: Attach) -> Plan:
     plan = build(load_topology(topology, settings(words)), labhost_facts(_RUN))
     return hotplugged(plan) if attach is Attach.HOTPLUG else plan
+
+
+def _assigned(parameter: tuple[str, str | None]) -> str:
+    """``NAME=DEFAULT``; the name alone where the file gives no constant."""
+    name, default = parameter
+    return name if default is None else f"{name}={default}"
 
 
 def _table(*titles: str) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -16,10 +16,11 @@ from lab.errors import LabError, UsageError
 from lab.here.place import Ports
 from lab.labhost.accelerator import Choice
 from lab.places import WantedPlace
-from lab.plan.data import Attach, CostLevel, Place
+from lab.plan.data import WIRE, Attach, CostLevel, Place, Plan
 from lab.report.result import Result, failed_result
 from lab.report.screen import Screen
 from lab.report.terminal import show
+from lab.report.verdict import Check, Outcome
 from lab.run import RunRequest
 from lab.run import run as run_request
 
@@ -32,15 +33,12 @@ class _Watcher(Screen):
         self.finished = False
         self._json = json
 
-    def linger(self, result: Result, shell: Callable[[], None]) -> None:
-        """Show the result, then a shell in the lab host until the user has seen enough."""
+    def linger(self, plan: Plan, checks: tuple[Check, ...], shell: Callable[[], None]) -> None:
+        """Say what is there to look at, then a shell in the lab host until that was enough."""
         self.rest()
-        self.finish(result)
-        if sys.stdin.isatty():
-            print("a root shell in the lab host; Ctrl-] ends it", file=sys.stderr)
-            shell()
-        else:
-            print("--keep: there is no terminal, so nothing is kept", file=sys.stderr)
+        print(*_sights(plan, checks), sep="\n", file=sys.stderr)
+        shell()
+        print(file=sys.stderr)
 
     def finish(self, result: Result) -> None:
         """Show the result once."""
@@ -51,6 +49,18 @@ class _Watcher(Screen):
             print(result.document(), flush=True)
         else:
             show(result, self.console)
+
+
+def _sights(plan: Plan, checks: tuple[Check, ...]) -> Iterator[str]:
+    """What a user who looks around should know."""
+    bad = [each for each in checks if each.outcome in {Outcome.FAIL, Outcome.ERROR}]
+    yield from (f"  ✗ {each.name}: {each.observed}" for each in bad)
+    if checks and not bad:
+        yield f"  ✓ {len(checks)} checks are green so far"
+    for guest in plan.guests:
+        where = ", ".join(nic.address.partition("/")[0] for nic in guest.nics)
+        yield f"  · {guest.name} runs, at {where}; the tester is in the network namespace {WIRE}"
+    yield "  · a root shell in the lab host; Ctrl-] ends it, then all is undone"
 
 
 def run(  # noqa: PLR0913  one parameter per option
@@ -74,7 +84,7 @@ def run(  # noqa: PLR0913  one parameter per option
     costs: Annotated[
         CostLevel, Parameter(help="full: rates without loss, TCP and latency as well; 20 s more.")
     ] = CostLevel.BRIEF,
-    keep: Annotated[bool, flag("Afterwards, a root shell in the lab host.")] = False,
+    keep: Annotated[bool, flag("A root shell in the lab host before the undo.")] = False,
     out: Annotated[Path | None, Parameter(help="Folder for the results.")] = None,
     sabotage: Annotated[
         str | None, Parameter(help="Build a fault in, to see its check turn red.")
@@ -83,6 +93,8 @@ def run(  # noqa: PLR0913  one parameter per option
     """Run a topology with all its proofs."""
     if rounds > 1 and attach is not Attach.HOTPLUG:
         raise UsageError("--rounds plugs NICs in and out again", hint="add --attach hotplug")
+    if keep and (json or not sys.stdin.isatty()):
+        raise UsageError("--keep needs a terminal, for a shell", hint="leave out --keep")
     request = RunRequest(
         topology=topology,
         settings=settings(set_),

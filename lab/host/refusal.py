@@ -30,7 +30,8 @@ class Circumstances:
 
     ``function`` is None where it does not exist yet (a VF that is to be made), then ``group`` is
     empty. ``routed`` are the devices that carry a default route, with all that these stand on.
-    ``lockable`` is how many bytes QEMU may lock, None without a limit. ``width`` and ``cpu_width``
+    ``lockable`` is how many bytes QEMU may lock, None without a limit, ``available`` how many
+    there are to be had, None where the kernel does not say. ``width`` and ``cpu_width``
     are the bits of address that the function's IOMMU translates and that the CPU has, None where
     it does not say.
     """
@@ -39,6 +40,7 @@ class Circumstances:
     group: tuple[PciFunction, ...]
     routed: frozenset[str]
     lockable: int | None
+    available: int | None
     width: int | None
     cpu_width: int | None
 
@@ -76,6 +78,12 @@ def refusals(now: Circumstances, pci: str, memory: int) -> Iterator[CannotError]
             f"{pci}: the guest's {memory} MiB have to be locked in memory, and RLIMIT_MEMLOCK "
             f"allows {now.lockable // _MIB} MiB",
             hint=f"ulimit -l {memory * 1024 + 65536} (in KiB), or keep CAP_IPC_LOCK",
+        )
+    if now.available is not None and now.available < memory * _MIB:
+        yield CannotError(
+            f"{pci}: the guest's {memory} MiB have to be locked in memory, and this host has "
+            f"{now.available // _MIB} MiB left",
+            hint="give the guest less: memory",
         )
     if now.width is not None and now.cpu_width is not None and now.width < now.cpu_width:
         yield CannotError(
@@ -131,6 +139,7 @@ def _look(host: Host, pci: str, operations: Iterable[Operation]) -> Circumstance
         lockable=lockable(
             (_PROC / "self/status").read_text(), resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
         ),
+        available=available((_PROC / "meminfo").read_text()),
         width=iommu_width(at),
         cpu_width=cpu_width((_PROC / "cpuinfo").read_text()),
     )
@@ -142,6 +151,12 @@ def lockable(status: str, limit: int) -> int | None:
     found = re.search(r"^CapEff:\s*(\w+)$", status, re.MULTILINE)
     capable = found is not None and bool(int(found[1], 16) >> _CAP_IPC_LOCK & 1)
     return None if capable or limit == resource.RLIM_INFINITY else limit
+
+
+def available(meminfo: str) -> int | None:
+    """How many bytes the kernel could give without swapping, from proc_meminfo(5)."""
+    found = re.search(r"^MemAvailable:\s*(\d+) kB$", meminfo, re.MULTILINE)
+    return int(found[1]) << 10 if found else None
 
 
 def cpu_width(cpuinfo: str) -> int | None:

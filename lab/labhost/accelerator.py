@@ -21,7 +21,7 @@ from pathlib import Path
 
 from lab.errors import CannotError, StartError
 from lab.labhost.machine import Accelerator
-from lab.labhost.process import Program, running
+from lab.labhost.process import Program, ended, running
 
 PROBE_SECONDS = 10.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -111,7 +111,7 @@ def decide(choice: Choice, finding: Finding) -> Decision:
         return Decision(Accelerator.KVM, "KVM booted a kernel and offers nested virtualisation")
     if choice is Choice.KVM:
         raise CannotError(
-            f"KVM cannot be used: {finding.reason}",
+            finding.reason,
             hint="leave the choice to the lab, or ask for tcg",
         )
     return Decision(Accelerator.TCG, finding.reason)
@@ -183,17 +183,19 @@ def probe(spec: ProbeSpec, rundir: Path, seconds: float = PROBE_SECONDS) -> Find
             with running(program, [theirs.fileno()]) as qemu:
                 theirs.close()
                 console = _read_console(ours, time.monotonic() + seconds)
-                failure = qemu.failure(f"no kernel booted within {seconds:.0f} s")
+                why = _why(qemu.failure("no report"), seconds)
         except StartError as error:  # stuck in the kernel: not even SIGKILL ends it
-            failure, console = error, ""
-    return judge(console, _reason(failure))
+            why, console = error.message, ""
+    return judge(console, f"no kernel boots under KVM here ({why})")
 
 
-def _reason(failure: StartError) -> str:
-    """One line: how the probe ended and the first thing that QEMU complained about."""
+def _why(failure: StartError, seconds: float) -> str:
+    """What QEMU complained about first, how it ended, or that time was up."""
     first = failure.output.partition("\n")[0]
-    complaint = first.partition("qemu-system-x86_64: ")[2] or first
-    return f"{failure.message}: {complaint}" if complaint else failure.message
+    complaint = first.rpartition("qemu-system-x86_64: ")[2].removeprefix("error: ")
+    if failure.returncode is None:
+        return f"none did within {seconds:.0f} s"
+    return f"QEMU: {complaint}" if complaint else f"QEMU {ended(failure.returncode)}"
 
 
 def _read_console(sock: socket.socket, deadline: float) -> str:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 
+_SAY_SECONDS = 5.0
+
+
 class _Wire(io.RawIOBase):
     """The socket as a raw stream whose reads end at ``deadline`` (time.monotonic)."""
 
@@ -89,6 +92,15 @@ class Channel:
         header = {"kind": "call", "id": self._calls, "entry": entry, "argument": argument}
         self._send(header, code, seconds)
         yield from self._replies(self._calls, entry, seconds)
+
+    def say(self, word: str) -> None:
+        """Send a line to the call that runs. Only one that waits for it may be told: what it does
+        not read, the server takes for a message. Raises StartError."""
+        self._sock.settimeout(_SAY_SECONDS)
+        try:
+            self._sock.sendall(f"{word}\n".encode())
+        except (TimeoutError, ConnectionError) as error:
+            raise self._qemu.failure("the channel takes nothing") from error
 
     def _replies(
         self, call: int, what: str, seconds: float

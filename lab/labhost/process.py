@@ -70,7 +70,7 @@ class Running:
         if returncode is None:
             message = f"{name}: {what}"
         else:
-            message = f"{name}: {self.program.what} ended with {_describe(returncode)}: {what}"
+            message = f"{name}: {self.program.what} {ended(returncode)}: {what}"
         return StartError(
             message,
             argv=self.program.argv,
@@ -140,10 +140,11 @@ def _kill(popen: subprocess.Popen[bytes], program: Program) -> None:
         ) from error
 
 
-def _describe(returncode: int) -> str:
+def ended(returncode: int) -> str:
+    """How a process ended, by the number that subprocess gives for it."""
     if returncode >= 0:
-        return f"exit status {returncode}"
-    return signal.Signals(-returncode).name
+        return f"ended with exit status {returncode}"
+    return f"ended with {signal.Signals(-returncode).name}"
 
 
 def _tail(file: Path) -> tuple[str, ...]:

@@ -25,9 +25,11 @@ def bridge(shell: socket.socket, keyboard: IO[str], screen: IO[str]) -> None:
         raise UsageError("a shell needs a terminal", hint="use `lab run` for what runs by itself")
     shell.settimeout(None)
     with _raw(keyboard.fileno()):
-        # The console does not know the terminal's size; the new line brings a prompt.
+        # The console does not know the terminal's size (nor do some terminals: then it is 0); the
+        # new line brings a prompt.
         size = os.get_terminal_size(keyboard.fileno())
-        shell.sendall(f"stty rows {size.lines} cols {size.columns}\n".encode())
+        known = f"stty rows {size.lines} cols {size.columns}" if size.lines else ""
+        shell.sendall(f"{known}\n".encode())
         _copy(shell, keyboard.fileno(), screen.fileno())
 
 

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from lab.model import rules
 from lab.model.places import Finding, Path
 from lab.model.topology import Topology
-from lab.model.wording import details
+from lab.model.wording import details, finding
 
 _GAP = object()
 """Stands where a list item was, so that the paths of the items after it stay right."""
@@ -28,6 +28,7 @@ def rules_of_the_rest(value: object, mistaken: Iterable[Path]) -> list[Finding]:
     """What the rules find apart from the mistaken paths; nothing where too little is left."""
     rest: Any = copy.deepcopy(value)
     removed: list[Path] = []
+    long: list[Finding] = []
     pending = list(mistaken)
     while isinstance(rest, dict) and () not in pending:
         for path in pending:
@@ -36,19 +37,24 @@ def rules_of_the_rest(value: object, mistaken: Iterable[Path]) -> list[Finding]:
         try:
             topology = Topology.model_validate(_HEAD | _closed(rest))
         except ValidationError as error:
-            pending = _give_up(rest, details(error))
+            wrong = details(error)
+            long += [_moved(finding(each), rest) for each in wrong if each["type"] == "too_long"]
+            pending = _give_up(rest, wrong)
             continue
-        found = [_moved(finding, rest) for finding in rules.check(topology)]
-        return [finding for finding in found if not _doubtful(finding, removed)]
-    return []
+        found = [_moved(each, rest) for each in rules.check(topology)]
+        return [*long, *(each for each in found if not _doubtful(each, removed))]
+    return long
 
 
 def _give_up(rest: Any, errors: Iterable[ErrorDetails]) -> list[Path]:
-    """Give the nameless a name; where something else is missing, its owner has to go too."""
+    """Give the nameless a name and cut what is too long; for all else the owner has to go too."""
     pending = []
     for error in errors:
         owner = _original(error["loc"][:-1], rest)
-        if error["loc"][-1] == "name":
+        if error["type"] == "too_long":
+            path, most = error["loc"], error["ctx"]["max_length"]
+            pending += [_original((*path, n), rest) for n in range(most, len(error["input"]))]
+        elif error["loc"][-1] == "name":
             _at(rest, owner)["name"] = f"nameless-{owner[-1]}"
         else:
             pending.append(owner)
@@ -83,12 +89,12 @@ def _closed(rest: Any) -> Any:
 
 
 def _original(path: tuple[Any, ...], rest: Any) -> Path:
-    """A path into the closed values as a path into the file."""
+    """A path into the closed values as a path into the file; its last step may lead nowhere."""
     steps: list[str | int] = []
     for step in path:
         original = _original_index(rest, step) if isinstance(rest, list) else step
         steps.append(original)
-        rest = rest[original]
+        rest = rest.get(original) if isinstance(rest, dict) else rest[original]
     return tuple(steps)
 
 
@@ -98,18 +104,18 @@ def _original_index(items: list[Any], index: Any) -> int:
     return place
 
 
-def _moved(finding: Finding, rest: Any) -> Finding:
-    path = _original(finding.path, rest)
-    return Finding(path, finding.message, finding.hint, looks_in=finding.looks_in)
+def _moved(found: Finding, rest: Any) -> Finding:
+    path = _original(found.path, rest)
+    return Finding(path, found.message, found.hint, looks_in=found.looks_in)
 
 
-def _doubtful(finding: Finding, removed: Iterable[Path]) -> bool:
+def _doubtful(found: Finding, removed: Iterable[Path]) -> bool:
     """Whether what was taken out may be the reason for a finding.
 
     Of the lists that others refer to only whole items and their names matter.
     """
     return any(
-        path[: len(finding.path)] == finding.path
-        or (path[:1] == (finding.looks_in,) and (len(path) <= 2 or path[-1] == "name"))
+        path[: len(found.path)] == found.path
+        or (path[:1] == (found.looks_in,) and (len(path) <= 2 or path[-1] == "name"))
         for path in removed
     )

@@ -12,8 +12,12 @@ from lab.model.wording import close_to
 from lab.model.words import HopWord, PortName
 
 _RESERVED = frozenset({*HopWord, *PortName, "host"})
+_KERNEL = frozenset({"tap", "macvtap", "eth", "lo"})
+# The kernel's words beside the devices in /proc/sys/net: it refuses devices that are called so.
+_SYSCTL = frozenset({"all", "default"})
 _VIRTIO_ONLY = ("queues", "active", "mq", "vectors", "packed", "rx_queue_size")
 _EMULATED_ONLY = ("model", "vhost", *_VIRTIO_ONLY)
+_WITHOUT_VFS = frozenset({PortName.SPARE3})
 _ATTACHMENTS = ("bridge", "macvtap", "passthrough", "vf")
 
 
@@ -55,7 +59,7 @@ def _names(topology: Topology) -> Iterator[Finding]:
     guests = [(("guests", i, "name"), item.name) for i, item in enumerate(topology.guests)]
     yield from _repeated([*bridges, *guests])
     for path, name in bridges:
-        if name in _RESERVED or name.rstrip("0123456789") in {"tap", "macvtap", "eth", "lo"}:
+        if name in _RESERVED | _SYSCTL or name.rstrip("0123456789") in _KERNEL:
             yield Finding(path, f"{name!r} is taken: the lab or the kernel uses this name")
     for path, name in guests:
         if name in _RESERVED - {HopWord.GUEST}:
@@ -77,6 +81,7 @@ def _repeated(named: Iterable[tuple[Path, str]]) -> Iterator[Finding]:
 
 def _attachments(topology: Topology, nics: Iterable[_Placed]) -> Iterator[Finding]:
     bridges = [bridge.name for bridge in topology.bridges]
+    isolated = {bridge.name for bridge in topology.bridges if bridge.uplink is None}
     for placed in nics:
         given = [key for key in _ATTACHMENTS if getattr(placed.nic, key) is not None]
         if len(given) != 1:
@@ -90,6 +95,10 @@ def _attachments(topology: Topology, nics: Iterable[_Placed]) -> Iterator[Findin
             yield Finding(
                 (*placed.path, "bridge"), f"there is no bridge {bridge!r}", hint, looks_in="bridges"
             )
+        elif bridge in isolated:
+            message = f"bridge {bridge!r} has no uplink, and every NIC is probed from the wire"
+            hint = f"give {bridge} an uplink: {', '.join(PortName)}"
+            yield Finding((*placed.path, "bridge"), message, hint, looks_in="bridges")
 
 
 def _settings(nics: Iterable[_Placed]) -> Iterator[Finding]:
@@ -104,6 +113,9 @@ def _settings(nics: Iterable[_Placed]) -> Iterator[Finding]:
                     yield Finding((*path, key), "means nothing here: the guest gets a real device")
         elif not nic.model.virtio:
             yield from _not_virtio(placed)
+        if nic.packed and nic.vhost:
+            message = "vhost has no packed rings; QEMU would give split ones without a word"
+            yield Finding((*path, "packed"), message, "leave out one of packed and vhost")
         if nic.active is not None and nic.active > nic.queues:
             message = f"{nic.active} queues cannot be active where queues is {nic.queues}"
             yield Finding((*path, "active"), message)
@@ -160,11 +172,8 @@ def _port_uses(topology: Topology, nics: Iterable[_Placed]) -> Iterator[tuple[Pa
 
 def _functions(topology: Topology, nics: Iterable[_Placed]) -> Iterator[Finding]:
     """A VF must have been made, and belongs to one NIC."""
+    yield from _makers(topology)
     counts = {functions.port: functions.count for functions in topology.vfs}
-    for number, functions in enumerate(topology.vfs):
-        if functions.persist and functions.create == "sysfs":
-            message = "sysfs keeps nothing over a restart"
-            yield Finding(("vfs", number, "persist"), message, "use create: max_vfs")
     first: dict[tuple[PortName, int], Path] = {}
     for placed in nics:
         vf = placed.nic.vf
@@ -184,6 +193,20 @@ def _functions(topology: Topology, nics: Iterable[_Placed]) -> Iterator[Finding]
             other = _shown(first[vf.port, vf.index][:-1])
             yield Finding((*path, "index"), f"VF {vf.index} already belongs to {other}")
         first.setdefault((vf.port, vf.index), path)
+
+
+def _makers(topology: Topology) -> Iterator[Finding]:
+    reloading = [number for number, each in enumerate(topology.vfs) if each.create == "max_vfs"]
+    for number, functions in enumerate(topology.vfs):
+        if functions.persist and functions.create == "sysfs":
+            message = "sysfs keeps nothing over a restart"
+            yield Finding(("vfs", number, "persist"), message, "use create: max_vfs")
+        if functions.create == "max_vfs" and number > reloading[0]:
+            message = f"the driver is loaded anew once only, for vfs[{reloading[0]}]"
+            yield Finding(("vfs", number, "create"), message, "use create: sysfs")
+        if functions.port in _WITHOUT_VFS:
+            message = f"{functions.port} is an e1000e, which makes no VFs"
+            yield Finding(("vfs", number, "port"), message, "take one of the igb ports")
 
 
 def _expectations(topology: Topology, nics: Iterable[_Placed]) -> Iterator[Finding]:

@@ -68,7 +68,7 @@ def parameters(source: str) -> tuple[Parameter, ...]:
     try:
         tree = environment.parse(source)
         used = meta.find_undeclared_variables(tree)  # this finds unknown filters
-    except TemplateSyntaxError as error:
+    except (TemplateSyntaxError, RecursionError) as error:
         raise TemplateFaultError(_finding(error)) from error
     names = used - set(environment.globals)
     defaults = _defaults(tree)
@@ -144,6 +144,8 @@ def _finding(error: Exception) -> Finding:
     else:
         line, words = _line_of(error), str(error)
     message = " ".join(words.split()) or type(error).__name__
+    if isinstance(error, RecursionError):
+        message = "it is nested too deeply"
     hint = ""
     if message.endswith("is undefined"):
         hint = "give it a value in the file with | default(...), or with --set"

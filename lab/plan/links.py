@@ -31,6 +31,7 @@ from lab.plan.wiring import PREFIX, RELAY, Seat, Wiring
 def operations(wiring: Wiring) -> tuple[Operation, ...]:
     """All of them. Raises CannotError where the place lacks a port or what it must be able to."""
     return (
+        *_makers(wiring),
         *_relay(wiring),
         *_bridges(wiring),
         *_taps(wiring),
@@ -115,9 +116,12 @@ def _macvtaps(wiring: Wiring) -> Iterator[Operation]:
             )
 
 
-def _functions(wiring: Wiring) -> Iterator[Operation]:
-    """The port is up before its VFs get drivers: a VF takes its link from it."""
-    for functions in wiring.topology.vfs:
+def _makers(wiring: Wiring) -> Iterator[Operation]:
+    """A module that is loaded anew takes all its ports along, so that comes before all else.
+
+    By sysfs, the port is up before its VFs get drivers: a VF takes its link from it.
+    """
+    for functions in sorted(wiring.topology.vfs, key=lambda each: each.create != "max_vfs"):
         port = wiring.port(functions.port)
         vf_address(port, functions.count - 1)  # refuses a port that makes none
         up = LinkUp(device=port.device)
@@ -130,6 +134,9 @@ def _functions(wiring: Wiring) -> Iterator[Operation]:
         )
         # A module that is loaded anew leaves its ports down.
         yield from (up, make) if functions.create == "sysfs" else (make, up)
+
+
+def _functions(wiring: Wiring) -> Iterator[Operation]:
     for seat in wiring.seats:
         if seat.nic.vf is not None:
             yield from _function(wiring, seat, seat.nic.vf)

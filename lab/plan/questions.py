@@ -53,13 +53,20 @@ def _question(
 
 def _end(wiring: Wiring, word: str, question: Reach) -> End:
     if word == WIRE_WORD:
-        device = wiring.facts.tester
+        device = _wire_device(wiring, question)
         return End(name=word, where=WIRE, device=device, address=_WIRE_ADDRESS)
     if word == HOST_WORD:
         device = _host_device(wiring, question)
         return End(name=word, where=HOST, device=device, address=_HOST_ADDRESS)
     seat = next(seat for seat in wiring.seats if seat.key == word)
     return End(name=word, where=seat.guest.name, nic=seat.id, mac=seat.mac, address=seat.address)
+
+
+def _wire_device(wiring: Wiring, question: Reach) -> str:
+    """The tester's device in the VLAN of the other end, if that is in one."""
+    ends = {question.source, question.target}
+    in_vlan = (seat.tester for seat in wiring.seats if seat.key in ends and seat.tester)
+    return next(in_vlan, wiring.facts.tester)
 
 
 def _host_device(wiring: Wiring, question: Reach) -> str:

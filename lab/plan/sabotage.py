@@ -53,6 +53,13 @@ SABOTAGES = (
         nic.vhost_off,
     ),
     Sabotage(
+        "vhost-on",
+        "vhost carries the packets although QEMU is expected to",
+        "carrier",
+        nic.carried_by_qemu,
+        nic.vhost_on,
+    ),
+    Sabotage(
         "drop-at-bridge",
         "marked probes from the wire vanish between the uplink and its bridge",
         "hops.in",
@@ -219,6 +226,13 @@ SABOTAGES = (
         "pci.given",
         lambda plan: giveaway.whole(plan) is not None,
         giveaway.emulated,
+    ),
+    Sabotage(
+        "vepa",
+        "the port hands what its VFs say to each other to the cable, and the far end sends it back",
+        "switched.",
+        giveaway.switched,
+        giveaway.vepa,
     ),
     Sabotage(
         "other-vf",

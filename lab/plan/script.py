@@ -43,6 +43,30 @@ fi
 """
 
 
+# What a shell cannot: pass an open file with a command (getfd), and wait for each answer.
+_QMP = """
+qmp() {
+    python3 -c '
+import json, os, socket, sys
+sock = socket.socket(socket.AF_UNIX)
+sock.connect(sys.argv[1])
+answers = sock.makefile()
+for line in sys.stdin:
+    said = json.loads(line)
+    path = said.pop("open", "")
+    opened = [os.open(path, os.O_RDWR)] if path else []
+    socket.send_fds(sock, [json.dumps(said).encode()], opened)
+    answer = {}
+    while not {"return", "error"} & answer.keys():
+        answer = json.loads(answers.readline())
+    print(answer)
+    if "error" in answer:
+        sys.exit(1)
+' "$1"
+}
+"""
+
+
 def command(plan: Plan, guest: str) -> str:
     """The QEMU line of the guest of that name, one option a line, to be pasted into a shell.
 
@@ -83,7 +107,9 @@ def script(plan: Plan) -> str:
         wire=WIRE,
         tester=shlex.quote(facts.tester),
     )
-    parts = [head, "\n".join(_steps(plan)), "\n".join(_starts(plan)), "wait"]
+    plugged = any(nic.hotplug for guest in plan.guests for nic in guest.nics)
+    parts = [head, *([_QMP] if plugged else [])]
+    parts += ["\n".join(_steps(plan)), "\n".join(_starts(plan)), "wait"]
     return "\n".join(f"{part.rstrip()}\n" for part in parts)
 
 
@@ -106,25 +132,35 @@ def _steps(plan: Plan) -> Iterator[str]:
 
 def _starts(plan: Plan) -> Iterator[str]:
     for guest in plan.guests:
+        if any(nic.hotplug for nic in guest.nics):
+            yield f"rm -f {guest.name}.qmp"
         yield f"{command(plan, guest.name)} &"
         yield 'later "{ kill $!; wait $!; } 2> /dev/null || true"'
-        yield from _plugs(plan, guest)
+        yield from _plugs(guest)
 
 
-def _plugs(plan: Plan, guest: GuestPlan) -> Iterator[str]:
-    """A shell cannot pass open files (getfd), so NICs that need some are for a program to plug."""
-    said = commands(plan, guest.name)
-    if any(step.fds for nic in guest.nics for step in nic.hotplug):
-        yield f"# To be sent to {guest.name}.qmp, each fd by getfd (SCM_RIGHTS) before it:"
-        yield from (f"#   {line}" for line in said.splitlines())
-    elif said:
-        yield f"until [ -S {guest.name}.qmp ]; do sleep 0.1; done"
-        yield f"socat -t 5 - UNIX-CONNECT:{guest.name}.qmp <<'QMP'"
-        yield from ('{"execute": "qmp_capabilities"}', said, "QMP")
-        for nic in guest.nics:
-            out = " then ".join(json.dumps(step.arguments) for step in nic.unplug)
-            names = " and ".join(step.command for step in nic.unplug)
-            yield f"# Out again by {names} (after DEVICE_DELETED): {out}"
+def _plugs(guest: GuestPlan) -> Iterator[str]:
+    """The NICs that come while the guest runs, with the files that QEMU is given for them."""
+    if not any(nic.hotplug for nic in guest.nics):
+        return
+    fds = {fd.name: fd for fd in guest.fds}
+    yield f"until [ -S {guest.name}.qmp ]; do kill -0 $!; sleep 0.1; done"
+    yield f"qmp {guest.name}.qmp <<QMP"
+    yield '{"execute": "qmp_capabilities"}'
+    for nic in guest.nics:
+        for told in nic.hotplug:
+            yield from (_getfd(fds[name]) for name in told.fds)
+            yield json.dumps({"execute": told.command, "arguments": told.arguments})
+    yield "QMP"
+    for nic in guest.nics:
+        out = " then ".join(json.dumps(told.arguments) for told in nic.unplug)
+        names = " and ".join(told.command for told in nic.unplug)
+        yield f"# Out again by {names} (after DEVICE_DELETED): {out}"
+
+
+def _getfd(fd: Fd) -> str:
+    told = {"execute": "getfd", "arguments": {"fdname": fd.name}, "open": _node(fd)}
+    return json.dumps(told)
 
 
 def _shown(guest: str, numbers: dict[str, int], word: str) -> str:
@@ -150,8 +186,11 @@ def _options(words: Sequence[str]) -> Iterator[str]:
 
 
 def _redirection(number: int, fd: Fd) -> str:
-    path = "/dev/vhost-net" if fd.kind == "vhost" else _macvtap_node(fd.device)
-    return f'{number}<>"{path}"'
+    return f'{number}<>"{_node(fd)}"'
+
+
+def _node(fd: Fd) -> str:
+    return "/dev/vhost-net" if fd.kind == "vhost" else _macvtap_node(fd.device)
 
 
 def _macvtap_node(device: str) -> str:

@@ -18,12 +18,13 @@ def exits_evidence(probe: ProbePlan, costing: Costing) -> ExitsEvidence:
     refused = [
         costing.unmeasured[group] for group in (EXITS, TO_QEMU) if group in costing.unmeasured
     ]
+    steady = costing.steady(TO_QEMU)
     return ExitsEvidence(
         guest=probe.guest,
         nic=probe.nic,
         kvm=costing.kvm,
-        round_trips=costing.round_trips if costing.kvm else 0,
-        to_qemu=costing.without_idle(TO_QEMU),
-        to_kvm=costing.without_idle(EXITS),
+        round_trips=steady.round_trips if costing.kvm else 0,
+        to_qemu=steady.without_idle(TO_QEMU),
+        to_kvm=steady.without_idle(EXITS),
         missing=(*costing.missing, *refused) if costing.kvm else (),
     )

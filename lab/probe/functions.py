@@ -88,11 +88,13 @@ def unseen(probe: ProbePlan, packets: Iterable[Packet], frames: Iterable[Frame])
     numbers = {packet.number for packet in packets}
     frames = tuple(frames)
     ours = [frame for frame in frames if frame.number in numbers]
+    host = [frame for frame in ours if frame.where == HOST]
     return Unseen(
         guest=probe.guest,
         nic=probe.nic,
         wire=len({frame.number for frame in ours if frame.where == WIRE}),
-        host=tuple(sorted({frame.device for frame in ours if frame.where == HOST})),
+        host=tuple(sorted({frame.device for frame in host})),
+        senders=tuple(sorted({frame.device for frame in host if frame.outgoing})),
         control=any(
             (frame.where, frame.device, frame.number) == (HOST, _LOOPBACK, _CONTROL)
             for frame in frames

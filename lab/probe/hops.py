@@ -84,12 +84,34 @@ def _round(guest: str, ends: Ends, frames: Sequence[Frame]) -> Iterator[tuple[in
 
     Where the host has no device in the path (a NIC passed through), the wire is nearest.
     """
-    outside = HOST if any(frame.where == HOST for frame in frames) else WIRE
-    there = _times(frames, outside, ends.tester.packed), _times(frames, guest, ends.tester.packed)
-    back = _times(frames, guest, ends.guest.packed), _times(frames, outside, ends.guest.packed)
+    through = _passed_through(frames, ends)
+    outside = [frame for frame in frames if (frame.where, frame.device) in through]
+    outside = outside or [frame for frame in frames if frame.where == WIRE]
+    inside = [frame for frame in frames if frame.where == guest]
+    request, answer = ends.tester.packed, ends.guest.packed
+    there = _times(outside, request), _times(inside, request)
+    back = _times(inside, answer), _times(outside, answer)
     if all((*there, *back)):
         yield max(there[0]), min(there[1]), max(back[0]), min(back[1])
 
 
-def _times(frames: Iterable[Frame], where: str, sender: bytes) -> list[int]:
-    return [frame.time_ns for frame in frames if frame.where == where and source(frame) == sender]
+def _passed_through(frames: Iterable[Frame], ends: Ends) -> set[tuple[str, str]]:
+    """Devices of the host that took in one of request and answer and sent the other.
+
+    A port of another NIC took in both: the cable is a hub, and the port's stamp of the request may
+    be younger than the guest's.
+    """
+    ways: dict[tuple[str, str], set[tuple[bytes, bool]]] = {}
+    for frame in frames:
+        if frame.where == HOST and (sender := source(frame)) is not None:
+            ways.setdefault((frame.where, frame.device), set()).add((sender, frame.outgoing))
+    request, answer = ends.tester.packed, ends.guest.packed
+    return {
+        device
+        for device, way in ways.items()
+        if any({(request, out), (answer, not out)} <= way for out in (True, False))
+    }
+
+
+def _times(frames: Iterable[Frame], sender: bytes) -> list[int]:
+    return [frame.time_ns for frame in frames if source(frame) == sender]

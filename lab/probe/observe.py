@@ -195,12 +195,16 @@ def _captures(plan: Plan, host: Host) -> Iterator[tuple[PacketCapture, PacketCap
                 for operation in plan.operations
                 if isinstance(operation, AddBridge) and operation.where == where
             ]
-            if where == WIRE and functions_of(plan):
-                # Its own filter would drop what guests say to each other: it would see nothing.
+            if where == WIRE and (functions_of(plan) or _asks_the_wire(plan)):
+                # Its own filter would drop what guests say to each other and to groups.
                 promiscuous.append(plan.facts.tester)
             with host.inside(where):
                 captures.append(stack.enter_context(open_capture(where, promiscuous)))
         yield captures[0], captures[1]
+
+
+def _asks_the_wire(plan: Plan) -> bool:
+    return any(question.target.where == WIRE for question in plan.questions)
 
 
 def _send(

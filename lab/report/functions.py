@@ -12,6 +12,7 @@ from functools import partial
 from lab.evidence import MacAttempt, MarkedProbe, Unseen, VfState
 from lab.pci import group_of
 from lab.plan.data import WIRE, Carrier, Direction, FunctionPlan, Place, SetVf
+from lab.report.bystanders import bystanders, vf_port
 from lab.report.case import CAPTURE_FILE, EVIDENCE_FILE, Case, Finding, MissingError, check
 from lab.report.path import probes_of
 from lab.report.verdict import Check
@@ -87,8 +88,10 @@ def _blind(case: Case) -> Finding:
         raise MissingError("the host's capture missed its control frame")
     if not seen.wire:
         raise MissingError("the wire saw no packet either")
-    if seen.host:
-        return Finding(good=False, observed=f"seen at {', '.join(seen.host)}")
+    beside = bystanders(case.plan, seen.senders, {vf_port(case.expectation)})
+    found = [device for device in seen.host if device not in beside]
+    if found:
+        return Finding(good=False, observed=f"seen at {', '.join(found)}")
     return Finding(good=True, observed=f"none; the wire saw {seen.wire}")
 
 

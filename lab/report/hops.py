@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from lab.plan.data import WIRE, AddBridge, Direction, Hop
+from lab.plan.data import HOST, WIRE, AddBridge, Direction, Hop
+from lab.report.bystanders import bystanders, vf_port
 from lab.report.case import CAPTURE_FILE, Case, Finding, MissingError, check
 from lab.report.path import disorder, probes_of, strangers
 from lab.report.verdict import Check
@@ -48,10 +49,11 @@ def _alone(case: Case) -> Finding:
     unseen = set(Direction) - {probe.direction for probe in probes if probe.sightings}
     if unseen:
         raise MissingError(f"no marked probe was seen on its way {' or '.join(sorted(unseen))}")
+    apart = (*_far_end(case), *_beside(case))
     found = [
         f"{place} ({probe.direction})"
         for probe in probes
-        for place in strangers(case.expectation, probe, _far_end(case))
+        for place in strangers(case.expectation, probe, apart)
     ]
     if found:
         return Finding(good=False, observed=f"also seen at {', '.join(found)}")
@@ -63,3 +65,17 @@ def _far_end(case: Case) -> Iterator[Hop]:
     for operation in case.plan.operations:
         if isinstance(operation, AddBridge) and operation.where == WIRE:
             yield Hop(name=operation.name, where=WIRE, device=operation.name)
+
+
+def _beside(case: Case) -> Iterator[Hop]:
+    """What is on the same cable for other NICs."""
+    sightings = (
+        each
+        for probe in probes_of(case.expectation, case.evidence)
+        for each in probe.sightings
+        if each.where == HOST and each.outgoing
+    )
+    own = {hop.device for hop in case.expectation.hops or () if hop.where == HOST}
+    maker = vf_port(case.expectation)
+    for device in bystanders(case.plan, {each.device for each in sightings}, {*own, maker}):
+        yield Hop(name=device, where=HOST, device=device)

@@ -17,7 +17,9 @@ from lab.plan.data import HOST, WIRE, Direction, Expectation, Hop
 class PathHop(Data):
     """One expected hop. ``time_ns`` is on the host's clock, within ``error_ns`` either way.
 
-    ``error_ns`` is ``None`` where the hop's own clock was never compared with the host's.
+    ``error_ns`` is ``None`` where the hop's own clock was never compared with the host's. ``rank``
+    is its place among all sightings of the probe: a bridge shows the stamp of the port that
+    received, so only the order in which the capture had them tells port from bridge.
     """
 
     hop: str
@@ -26,6 +28,7 @@ class PathHop(Data):
     seen: bool
     time_ns: int | None = None
     error_ns: int | None = None
+    rank: int = 0
 
 
 class Path(Data):
@@ -77,7 +80,7 @@ def disorder(path: Path) -> tuple[str, ...]:
     return tuple(
         f"{later.hop} before {sooner.hop}"
         for sooner, later in pairwise(seen)
-        if _gap_ns(sooner, later) < -((sooner.error_ns or 0) + (later.error_ns or 0))
+        if _reversed(sooner, later)
     )
 
 
@@ -95,10 +98,12 @@ def strangers(
     return tuple(f"{where}:{device}" for where, device in sorted(seen - expected))
 
 
-def _gap_ns(sooner: PathHop, later: PathHop) -> int:
+def _reversed(sooner: PathHop, later: PathHop) -> bool:
     assert sooner.time_ns is not None
     assert later.time_ns is not None
-    return later.time_ns - sooner.time_ns
+    if sooner.where == later.where:
+        return (later.time_ns, later.rank) < (sooner.time_ns, sooner.rank)
+    return later.time_ns - sooner.time_ns < -((sooner.error_ns or 0) + (later.error_ns or 0))
 
 
 def _hops(expectation: Expectation, direction: Direction) -> tuple[Hop, ...]:
@@ -125,6 +130,7 @@ def _path_hop(hop: Hop, probe: MarkedProbe, evidence: Evidence) -> PathHop:
         seen=True,
         time_ns=sighting.time_ns,
         error_ns=_error_ns(hop.where, evidence),
+        rank=probe.sightings.index(sighting),
     )
 
 

@@ -10,7 +10,8 @@ from functools import partial
 from itertools import permutations
 
 from lab.evidence import Asked, Evidence
-from lab.plan.data import HOST, WIRE, End, Expectation, Plan, Question
+from lab.plan.data import HOST, WIRE, End, Plan, Question
+from lab.report.bystanders import vf_port
 from lab.report.case import CAPTURE_FILE, Finding, MissingError, check
 from lab.report.verdict import Check
 
@@ -28,13 +29,8 @@ def switching_checks(plan: Plan, evidence: Evidence) -> Iterator[Check]:
 def _neighbours(plan: Plan) -> Iterator[tuple[tuple[str, str], ...]]:
     """All pairs of NICs that are VFs of one port."""
     for one, two in permutations(plan.expectations, 2):
-        if (port := _port(one)) and port == _port(two):
+        if (port := vf_port(one)) and port == vf_port(two):
             yield (one.guest, one.nic), (two.guest, two.nic)
-
-
-def _port(expectation: Expectation) -> str:
-    function = expectation.function
-    return function.vf.device if function and function.vf else ""
 
 
 def _key(end: End) -> tuple[str, str]:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.images.build import ensure
-from lab.images.progress import Silent
-from tests.labhost.test_run_vhost import ROOT, red, run
+from tests.labhost.runs import ROOT, Outcome
+from tests.labhost.test_run_vhost import run
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
@@ -33,28 +32,18 @@ reach:
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _images() -> None:
-    for name in ("labhost", "guest"):
-        ensure(name, Silent())
-
-
-def settings(text: str) -> list[str]:
-    return [word for pair in text.split() for word in ("--set", pair)]
-
-
 @pytest.mark.parametrize(
-    ("parameters", "guests", "questions"),
+    ("words", "guests", "questions"),
     [
-        ("mode=private", 2, 6),
-        ("mode=bridge allmulticast=on vhost=off", 2, 6),
-        ("mode=vepa hairpin=on queues=2", 2, 6),
-        ("mode=passthru allmulticast=on", 1, 3),
+        ("macvtap mode=private", 2, 6),
+        ("macvtap mode=bridge allmulticast=on vhost=off", 2, 6),
+        ("macvtap mode=vepa hairpin=on queues=2", 2, 6),
+        ("macvtap mode=passthru allmulticast=on", 1, 3),
     ],
 )
-def test_every_mode_passes(parameters: str, guests: int, questions: int, tmp_path: Path) -> None:
-    status, document, _ = run(ENVIRONMENT, tmp_path, "macvtap", *settings(parameters))
-    assert status == 0, document
+def test_every_mode_passes(words: str, guests: int, questions: int, outcome: Outcome) -> None:
+    document = outcome.document
+    assert outcome.status == 0, document
     assert len(document["commands"]) == guests
     names = {check["name"] for check in document["checks"]}
     assert len([name for name in names if name.startswith("meet.")]) == questions
@@ -62,32 +51,31 @@ def test_every_mode_passes(parameters: str, guests: int, questions: int, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("fault", "parameters", "expected"),
+    ("words", "expected"),
     [
-        ("lookout", "guests=1", {"strangers"}),
-        ("idle-bridge", "guests=1", {"absent"}),
-        ("host-leak", "guests=1", {"meet.host.one.unicast"}),
+        ("macvtap guests=1 --sabotage lookout", {"strangers"}),
+        ("macvtap guests=1 --sabotage idle-bridge", {"absent"}),
+        ("macvtap guests=1 --sabotage host-leak", {"meet.host.one.unicast"}),
         (
-            "other-groups",
-            "guests=1 mode=vepa",
+            "macvtap guests=1 mode=vepa --sabotage other-groups",
             {"meet.wire.one.multicast", "meet.wire.one.ipv6"},
         ),
-        ("isolation", "", {"meet.one.two.unicast", "meet.one.two.broadcast"}),
-        ("no-isolation", "mode=private", {"meet.one.two.unicast", "meet.one.two.broadcast"}),
+        ("macvtap --sabotage isolation", {"meet.one.two.unicast", "meet.one.two.broadcast"}),
         (
-            "no-hairpin",
-            "mode=vepa hairpin=on guests=1",
+            "macvtap mode=private --sabotage no-isolation",
+            {"meet.one.two.unicast", "meet.one.two.broadcast"},
+        ),
+        (
+            "macvtap mode=vepa hairpin=on guests=1 --sabotage no-hairpin",
             {"meet.host.one.unicast", "meet.one.host.unicast"},
         ),
     ],
 )
 def test_each_fault_turns_exactly_its_checks_red(
-    fault: str, parameters: str, expected: set[str], tmp_path: Path
+    words: str, expected: set[str], outcome: Outcome
 ) -> None:
-    arguments = ("macvtap", *settings(parameters), "--sabotage", fault)
-    status, document, _ = run(ENVIRONMENT, tmp_path, *arguments)
-    assert red(document) == expected
-    assert status == 1
+    assert outcome.red == expected
+    assert outcome.status == 1
 
 
 def test_two_nics_of_one_guest_are_kept_apart(tmp_path: Path) -> None:

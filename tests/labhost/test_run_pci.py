@@ -8,7 +8,10 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import pytest
@@ -17,27 +20,38 @@ from lab.images import cache
 from lab.images.build import ensure
 from lab.images.progress import Silent
 from lab.labhost.accelerator import Choice
-from lab.labhost.labhost import open_labhost
+from lab.labhost.labhost import Labhost, open_labhost
 from lab.labhost.setup import Images
 from lab.model.load import load_topology
 from lab.plan.build import build
 from lab.plan.places import labhost_facts
-from tests.labhost.test_run_vhost import ROOT, red, run
+from tests.labhost.runs import ROOT, Outcome
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 pytestmark = pytest.mark.labhost
 
 
-ROUTED = """
-import subprocess
-def main(argument, emit):
-    for line in argument["lines"]:
-        subprocess.run(line.split(), check=True)
+INSIDE = """
+import ctypes, os, resource, struct, subprocess
+from lab.inside import main
+PORT = "/sys/bus/pci/devices/0000:01:00.0"
+def sh(argument, emit):
+    subprocess.run(["sh", "-ec", argument["line"]], check=True)
 def driver(argument, emit):
-    link = "/sys/bus/pci/devices/0000:01:00.0/driver"
-    emit({"driver": subprocess.check_output(["readlink", link], text=True).strip()})
+    with open(f"{PORT}/sriov_numvfs") as vfs:
+        emit({"driver": os.path.basename(os.readlink(f"{PORT}/driver")), "vfs": int(vfs.read())})
+def limited(argument, emit):
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (64 << 20, 64 << 20))
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = struct.pack("=Ii", 0x20080522, 0)  # capget(2), version 3, this process
+    data = ctypes.create_string_buffer(24)
+    assert libc.capget(header, data) == 0
+    effective, *rest = struct.unpack("=6I", data)
+    assert libc.capset(header, struct.pack("=6I", effective & ~(1 << 14), *rest)) == 0
+    main(argument, emit)
 """
+CAP = "/sys/class/iommu/dmar0/intel-iommu/cap"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,23 +60,19 @@ def _images() -> None:
         ensure(name, Silent())
 
 
-def settings(text: str) -> list[str]:
-    return [word for pair in text.split() for word in ("--set", pair)]
-
-
 @pytest.mark.parametrize(
-    ("topology", "parameters", "driver"),
+    ("words", "driver"),
     [
-        ("passthrough", "", "igb"),
-        ("passthrough", "device=spare3", "e1000e"),
-        ("sriov", "", "igbvf"),
-        ("sriov", "guests=1 vf=3 trust=on", "igbvf"),
-        ("sriov", "guests=1 vlan=100 trust=off create=max_vfs persist=yes", "igbvf"),
+        ("passthrough", "igb"),
+        ("passthrough device=spare3", "e1000e"),
+        ("sriov", "igbvf"),
+        ("sriov guests=1 vf=3 trust=on", "igbvf"),
+        ("sriov guests=1 vlan=100 trust=off create=max_vfs persist=yes", "igbvf"),
     ],
 )
-def test_passes(topology: str, parameters: str, driver: str, tmp_path: Path) -> None:
-    status, document, _ = run(ENVIRONMENT, tmp_path, topology, *settings(parameters))
-    assert (status, document["outcome"]) == (0, "pass"), document
+def test_passes(words: str, driver: str, outcome: Outcome) -> None:
+    document = outcome.document
+    assert (outcome.status, document["outcome"]) == (0, "pass"), document
     assert {path["driver"] for path in document["paths"]} == {driver}
     assert {path["carrier"] for path in document["paths"]} == {"vfio"}
     for cost in document["costs"].values():
@@ -73,34 +83,31 @@ def test_passes(topology: str, parameters: str, driver: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("fault", "topology", "parameters", "expected"),
+    ("words", "expected"),
     [
-        ("mirror", "passthrough", "", {"pci.unseen"}),
-        ("driver-lost", "passthrough", "", {"left-behind"}),
+        ("passthrough --sabotage mirror", {"pci.unseen"}),
+        ("passthrough --sabotage driver-lost", {"left-behind"}),
         (
-            "emulated",
-            "passthrough",
-            "",
+            "passthrough --sabotage emulated",
             {"pci.given", "pci.unseen", "carrier", "strangers"},
         ),
-        ("vfs-left", "sriov", "guests=1", {"left-behind"}),
-        ("other-vf", "sriov", "guests=1", {"carrier"}),
-        ("vf-kept", "sriov", "guests=1", {"carrier", "pci.given"}),
-        ("wrong-mac", "sriov", "guests=1", {"carrier", "vf.mac"}),
-        ("free-mac", "sriov", "guests=1", {"vf.mac-fixed"}),
-        ("no-trust", "sriov", "guests=1 trust=on", {"vf.trust"}),
-        ("no-spoofchk", "sriov", "guests=1", {"vf.spoofchk"}),
-        ("native-vlan", "sriov", "guests=1 vlan=100", {"vf.untagged"}),
-        ("other-vlan", "sriov", "guests=1 vlan=100", {"vf.vlan", "vf.tagged"}),
+        ("sriov --sabotage vepa", {"switched.one.two.unicast", "switched.two.one.unicast"}),
+        ("sriov guests=1 --sabotage vfs-left", {"left-behind"}),
+        ("sriov guests=1 --sabotage other-vf", {"carrier"}),
+        ("sriov guests=1 --sabotage vf-kept", {"carrier", "pci.given"}),
+        ("sriov guests=1 --sabotage wrong-mac", {"carrier", "vf.mac"}),
+        ("sriov guests=1 --sabotage free-mac", {"vf.mac-fixed"}),
+        ("sriov guests=1 trust=on --sabotage no-trust", {"vf.trust"}),
+        ("sriov guests=1 --sabotage no-spoofchk", {"vf.spoofchk"}),
+        ("sriov guests=1 vlan=100 --sabotage native-vlan", {"vf.untagged"}),
+        ("sriov guests=1 vlan=100 --sabotage other-vlan", {"vf.vlan", "vf.tagged"}),
     ],
 )
 def test_each_fault_turns_exactly_its_checks_red(
-    fault: str, topology: str, parameters: str, expected: set[str], tmp_path: Path
+    words: str, expected: set[str], outcome: Outcome
 ) -> None:
-    arguments = (topology, *settings(parameters), "--sabotage", fault)
-    status, document, _ = run(ENVIRONMENT, tmp_path, *arguments)
-    assert red(document) == expected
-    assert status == (5 if "left-behind" in expected else 1)
+    assert outcome.red == expected
+    assert outcome.status == (5 if "left-behind" in expected else 1)
 
 
 def test_pci_tree_of_the_lab_host(tmp_path: Path) -> None:
@@ -115,36 +122,91 @@ def test_pci_tree_of_the_lab_host(tmp_path: Path) -> None:
     assert port["group"]
 
 
-def test_a_port_with_the_default_route_is_refused_before_anything_is_touched(
-    tmp_path: Path,
-) -> None:
-    """The route goes through a bridge, which stands on the port."""
-    plan = build(load_topology("passthrough", {}), labhost_facts("t"))
-    lines = [
-        "ip link add top type bridge",
-        "ip link set eth0 master top",
-        "ip address add 192.0.2.2/24 dev top",
-        "ip link set top up",
-        "ip route add default via 192.0.2.1",
-    ]
-    with open_labhost(_images_of_ours(), Choice.AUTO, tmp_path, lambda _event, _data: None) as host:
-        channel = host.machine.channel
-        list(channel.call("inside:main", {"lines": lines}, _zipped(), 60.0))
-        argument = {"plan": plan.model_dump(mode="json"), "wall": time.time()}
-        events = [event for event, _ in host.call("lab.inside:main", argument, 60.0)]
-        ((state, _),) = channel.call("inside:driver", {}, _zipped(), 60.0)
+@pytest.fixture(scope="module")
+def labhost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Labhost]:
+    """One for all that is refused: nothing is changed there but what a test puts back."""
+    folder = tmp_path_factory.mktemp("labhost")
+    images = Images(ensure("labhost", Silent()), ensure("guest", Silent()), cache.default().top)
+    with open_labhost(images, Choice.AUTO, folder, lambda _event, _data: None) as host:
+        yield host
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Shell lines that spoil a lab host and put it back, and what a plan is then told."""
+
+    name: str
+    reason: str
+    before: str = "true"
+    after: str = "true"
+    topology: str = "passthrough"
+    settings: Mapping[str, str] = field(default_factory=dict)
+    entry: str = "main"
+    memory: int = 0
+
+
+REFUSALS = (
+    # The route goes through a bridge, which stands on the port.
+    Refusal(
+        "default route",
+        "0000:01:00.0 is eth0, which carries this machine's default route",
+        before="ip link add top type bridge; ip link set eth0 master top; ip link set top up;"
+        "ip address add 192.0.2.2/24 dev top; ip route add default via 192.0.2.1",
+        after="ip link del top",
+    ),
+    Refusal(
+        "memory to lock",
+        "the guest's 192 MiB have to be locked in memory, and RLIMIT_MEMLOCK allows 64 MiB",
+        entry="limited",
+    ),
+    Refusal(
+        "memory there is",
+        "the guest's 4096 MiB have to be locked in memory, and this host has ",
+        memory=4096,
+    ),
+    # As an IOMMU says it that is made with aw-bits=39: MGAW, bits 21 to 16, is one less.
+    Refusal(
+        "width of addresses",
+        "its IOMMU translates addresses of 39 bits, the guest's have up to ",
+        before=f"echo {38 << 16:x} > /run/cap; mount --bind /run/cap {CAP}",
+        after=f"umount {CAP}",
+    ),
+    # Without ACS on the way up all VFs share a group, and igbvf has the one that nobody asked for.
+    Refusal(
+        "group",
+        "with 0000:01:10.2 (driver igbvf): the group is not viable",
+        before="setpci -s 00:10.0 ECAP_ACS+6.w > /run/acs; setpci -s 00:10.0 ECAP_ACS+6.w=0;"
+        "modprobe igbvf",
+        after="modprobe -r igbvf; setpci -s 00:10.0 ECAP_ACS+6.w=$(cat /run/acs)",
+        topology="sriov",
+        settings={"guests": "1", "vfs": "2"},
+    ),
+)
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.name)
+def test_refused_with_the_reason_and_put_back(refusal: Refusal, labhost: Labhost) -> None:
+    topology = load_topology(refusal.topology, refusal.settings)
+    if refusal.memory:
+        guests = (topology.guests[0].model_copy(update={"memory": refusal.memory}),)
+        topology = topology.model_copy(update={"guests": guests})
+    plan = build(topology, labhost_facts("t"))
+    argument = {"plan": plan.model_dump(mode="json"), "wall": time.time()}
+    inside(labhost, "sh", line=refusal.before)
+    try:
+        events = inside(labhost, refusal.entry, **argument)
+    finally:
+        inside(labhost, "sh", line=refusal.after)
     assert events[-1]["kind"] == "CannotError"
-    assert "0000:01:00.0 is eth0, which carries this machine's default route" in str(events[-1])
+    assert refusal.reason in events[-1]["message"]
     assert {"event": "undone", "left": []} in events
-    assert state["driver"].endswith("/igb")
+    assert inside(labhost, "driver") == [{"driver": "igb", "vfs": 0}]
 
 
-def _images_of_ours() -> Images:
-    return Images(ensure("labhost", Silent()), ensure("guest", Silent()), cache.default().top)
-
-
-def _zipped() -> bytes:
-    buffer = io.BytesIO()
-    with ZipFile(buffer, "w") as archive:
-        archive.writestr("inside.py", ROUTED)
-    return buffer.getvalue()
+def inside(host: Labhost, entry: str, **argument: Any) -> list[dict[str, Any]]:
+    """The events of a function of INSIDE, which has the lab's own code beside it."""
+    buffer = io.BytesIO(host.code.result())
+    with ZipFile(buffer, "a") as archive:
+        archive.writestr("inside.py", INSIDE)
+    call = host.machine.channel.call(f"inside:{entry}", argument, buffer.getvalue(), 120.0)
+    return [event for event, _ in call]

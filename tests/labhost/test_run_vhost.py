@@ -22,6 +22,7 @@ from lab.plan import sabotage
 from lab.plan.build import build
 from lab.plan.places import labhost_facts
 from lab.saved import read
+from tests.labhost.runs import Outcome
 
 ROOT = Path(__file__).parents[2]
 VHOST = ROOT / "topologies/vhost.yaml"
@@ -216,21 +217,23 @@ def test_vhost_off_but_expected_names_the_carrier(
     assert red(document) == {"carrier"}
 
 
+FAULTS = sabotage.applicable(build(load_topology("vhost", {}), labhost_facts("t")))
+
+
 @pytest.mark.parametrize(
-    "fault",
-    sabotage.applicable(build(load_topology("vhost", {}), labhost_facts("t"))),
-    ids=lambda fault: fault.name,
+    ("words", "fault"),
+    [(f"vhost --sabotage {fault.name}", fault) for fault in FAULTS],
+    ids=[fault.name for fault in FAULTS],
 )
 def test_each_sabotage_turns_exactly_its_check_red(
-    fault: sabotage.Sabotage, environment: dict[str, str], tmp_path: Path
+    words: str, fault: sabotage.Sabotage, outcome: Outcome
 ) -> None:
-    status, document, _ = run(environment, tmp_path, "vhost", "--sabotage", fault.name)
     if fault.check == "reach.":
-        assert red(document) - SEGMENTS == FULL_FRAMES
+        assert outcome.red - SEGMENTS == FULL_FRAMES
     else:
-        assert red(document) == {fault.check}
-    assert status == 1
-    assert document["sabotage"] == fault.name
+        assert outcome.red == {fault.check}
+    assert outcome.status == 1
+    assert outcome.document["sabotage"] == fault.name
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)

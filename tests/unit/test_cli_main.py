@@ -134,6 +134,15 @@ def test_topologies_are_listed() -> None:
     vhost = next(row for row in rows if row["name"] == "vhost")
     assert vhost["parameters"]["vhost"] == "on"
     assert "vhost-net" in vhost["title"]
+    table = lab("topologies").stdout
+    assert "vlan" in table
+    assert "None" not in table
+
+
+def test_nothing_is_kept_without_a_terminal() -> None:
+    done = lab("run", "vhost", "--keep")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--keep needs a terminal" in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["topology", "result"])

@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from lab.host.refusal import Circumstances, cpu_width, default_devices, lockable, refusals
+from lab.host.refusal import (
+    Circumstances,
+    available,
+    cpu_width,
+    default_devices,
+    lockable,
+    refusals,
+)
 from lab.pci import PciFunction
 
 MIB = 1 << 20
@@ -30,6 +37,7 @@ GOOD = Circumstances(
     group=(BRIDGE, PORT),
     routed=frozenset({"eth9"}),
     lockable=None,
+    available=None,
     width=48,
     cpu_width=40,
 )
@@ -43,6 +51,7 @@ def said(**changes: Any) -> list[str]:
 def test_nothing_against_it() -> None:
     assert said() == []
     assert said(lockable=128 * MIB) == []
+    assert said(available=128 * MIB) == []
     assert said(width=40) == []
     assert said(width=None) == []
 
@@ -54,6 +63,7 @@ def test_nothing_against_it() -> None:
         ("with 0000:00:1f.2 (driver ahci): the group is not viable", {"group": (PORT, DISK)}),
         ("has no IOMMU group", {"function": PORT.model_copy(update={"group": ""}), "group": ()}),
         ("128 MiB have to be locked in memory, and RLIMIT_MEMLOCK allows 8", {"lockable": 8 * MIB}),
+        ("128 MiB have to be locked in memory, and this host has 64", {"available": 64 * MIB}),
         ("addresses of 39 bits, the guest's have up to 40", {"width": 39}),
     ],
 )
@@ -78,6 +88,11 @@ def test_a_function_that_is_not_made_yet_is_judged_by_its_port_and_the_guest() -
 )
 def test_lockable(capabilities: str, limit: int, allowed: int | None) -> None:
     assert lockable(f"Name:\tlab\nCapEff:\t{capabilities}\n", limit) == allowed
+
+
+def test_available() -> None:
+    assert available("MemTotal:  4 kB\nMemAvailable:    2048 kB\n") == 2 * MIB
+    assert available("MemTotal:  4 kB\n") is None
 
 
 def test_cpu_width() -> None:

@@ -21,6 +21,7 @@ APPLICABLE = {
         "no-ioeventfd",
         "other-rings",
         "small-mtu",
+        "vhost-on",
     },
     "multiqueue": {
         "bad-checksum",
@@ -42,7 +43,7 @@ APPLICABLE = {
         "other-groups",
     },
     "passthrough": {"mirror", "driver-lost", "emulated"},
-    "sriov": {"mirror", "vfs-left", "free-mac", "no-spoofchk"},
+    "sriov": {"mirror", "vfs-left", "free-mac", "no-spoofchk", "vepa"},
     "sriov,guests=1": {
         *("mirror", "vfs-left", "free-mac", "no-spoofchk"),
         *("other-vf", "vf-kept", "wrong-mac"),

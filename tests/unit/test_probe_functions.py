@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lab.evidence import Unseen
@@ -35,3 +37,9 @@ WIRE = (frame("wire", "eth1", 1), frame("wire", "vlan5", 1), frame("wire", "eth1
 def test_unseen(frames: tuple[Frame, ...], wire: int, host: tuple[str, ...], control: bool) -> None:
     expected = Unseen(guest="one", nic="nic0", wire=wire, host=host, control=control)
     assert unseen(PROBE, PACKETS, frames) == expected
+
+
+def test_unseen_tells_who_sent_it_on() -> None:
+    sent = replace(frame("host", "eth3", 1), outgoing=True)
+    found = unseen(PROBE, PACKETS, (CONTROL, frame("host", "eth2", 1), sent))
+    assert (found.host, found.senders) == (("eth2", "eth3"), ("eth3",))

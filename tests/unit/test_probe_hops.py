@@ -29,8 +29,16 @@ def ping() -> Packet:
     return Packet(next(NUMBERS), "icmp", Direction.IN, 60)
 
 
-def seen(packet: Packet, where: str, device: str, time_ns: int, ends: Ends = ENDS) -> Frame:
-    return Frame(where, device, time_ns, build(ends, packet), outgoing=False)
+def seen(
+    packet: Packet,
+    where: str,
+    device: str,
+    time_ns: int,
+    ends: Ends = ENDS,
+    *,
+    outgoing: bool = False,
+) -> Frame:
+    return Frame(where, device, time_ns, build(ends, packet), outgoing=outgoing)
 
 
 def a_round(packet: Packet, t1: int, t2: int, t3: int, t4: int) -> list[Frame]:
@@ -38,11 +46,11 @@ def a_round(packet: Packet, t1: int, t2: int, t3: int, t4: int) -> list[Frame]:
     return [
         seen(packet, WIRE, "eth1", t1 - 500),
         seen(packet, HOST, "eth0", t1 - 100),
-        seen(packet, HOST, "tap0", t1),
+        seen(packet, HOST, "tap0", t1, outgoing=True),
         seen(packet, "one", "eth0", t2),
         seen(packet, "one", "eth0", t3, BACK),
         seen(packet, HOST, "tap0", t4, BACK),
-        seen(packet, HOST, "eth0", t4 + 100, BACK),
+        seen(packet, HOST, "eth0", t4 + 100, BACK, outgoing=True),
         seen(packet, WIRE, "eth1", t4 + 500, BACK),
     ]
 
@@ -77,6 +85,15 @@ def test_without_a_host_device_the_wire_is_the_reference() -> None:
     found = clock("one", ENDS, [packet], frames)
     assert found is not None
     assert (found.offset_ns, found.error_ns) == (0, 540)
+
+
+@pytest.mark.parametrize("host", [True, False], ids=["on a bridge", "passed through"])
+def test_a_port_that_only_listens_is_no_reference(host: bool) -> None:
+    """Its stamp of the request is younger than the guest's."""
+    packet = ping()
+    frames = [f for f in a_round(packet, 1000, 1040, 1050, 1090) if host or f.where != HOST]
+    late = (seen(packet, HOST, "eth2", 1045), seen(packet, HOST, "eth2", 1060, BACK))
+    assert clock("one", ENDS, [packet], [*frames, *late]) == clock("one", ENDS, [packet], frames)
 
 
 @pytest.mark.parametrize("lost", range(3, 6))

@@ -82,6 +82,18 @@ def sightings(way: Direction, change: Callable[[Any], Any]) -> Change:
     return spoil
 
 
+def swapped(way: Direction, one: int, other: int) -> Change:
+    """Two sightings the other way round, each with the stamp that it had."""
+
+    def spoil(evidence: Evidence) -> Evidence:
+        probe = next(probe for probe in evidence.probes if probe.direction is way)
+        seen = list(probe.sightings)
+        seen[one], seen[other] = seen[other], seen[one]
+        return each("probes", lambda item: item is probe, sightings=tuple(seen))(evidence)
+
+    return spoil
+
+
 def unseen_at(device: str, where: str = "host") -> Callable[[Any], Any]:
     return lambda seen: None if (seen.where, seen.device) == (where, device) else seen
 
@@ -140,6 +152,7 @@ SPOILT: list[tuple[str, str, Change]] = [
         "out of order: tap0 before br0",
         sightings(Direction.IN, later_at("br0", "host", 20_000)),
     ),
+    ("hops.in", "out of order: br0 before uplink", swapped(Direction.IN, 1, 2)),
     (
         "hops.out",
         "out of order: tap0 before guest",

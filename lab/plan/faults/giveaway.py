@@ -29,7 +29,19 @@ from lab.plan.data import (
 from lab.plan.faults.alteration import after, before, with_guests, with_operations
 
 _FILTER = ("tc", "filter", "add")
+_SENT_BACK = ("action", "mirred", "egress", "mirror", "dev")
 _STEP = 2  # between the routing IDs of an 82576's VFs
+_LOOPBACK = ("0x3500", "31")  # DTXSWC.Loopback_en: what VFs say to each other stays inside
+# BAR 2 of the 82576 is a window to its registers: an address at 0, the value at 4. The kernel gives
+# nobody the memory that a driver has, but this is ports, which igb does not use.
+_SET_BIT = """
+import os, sys
+pci, (register, bit, on) = sys.argv[1], (int(word, 0) for word in sys.argv[2:])
+window = os.open(f"/sys/bus/pci/devices/{pci}/resource2", os.O_RDWR)
+os.pwrite(window, register.to_bytes(4, "little"), 0)
+value = int.from_bytes(os.pread(window, 4, 4), "little") & ~(1 << bit) | on << bit
+os.pwrite(window, value.to_bytes(4, "little"), 4)
+"""
 _FUNCTION = re.compile(r"(?<=:)([0-9a-f]{2})\.([0-7])$")
 
 
@@ -102,6 +114,41 @@ def native_vlan(plan: Plan) -> Plan:
     return after(plan, *added)
 
 
+def vepa(plan: Plan) -> Plan:
+    """The port does not switch between its VFs, and the far end sends back what is for another.
+
+    So all arrives, by way of the cable (IEEE 802.1Qbg). igb has no ``hwmode`` to ask for that.
+    """
+    tester, qdisc = plan.facts.tester, ("dev", plan.facts.tester, "clsact")
+    into = ("dev", tester, "ingress", "protocol", "ip")
+    bit = ("python3", "-c", _SET_BIT, _maker(plan).pci, *_LOOPBACK)
+    return after(
+        plan,
+        Exec(argv=(*bit, "0"), undo=(*bit, "1")),
+        Exec(argv=("tc", "qdisc", "add", *qdisc), undo=("tc", "qdisc", "del", *qdisc), where=WIRE),
+        *(
+            Exec(
+                argv=(*_FILTER, *into, "flower", "dst_mac", mac, *_SENT_BACK, tester),
+                where=WIRE,
+            )
+            for mac in _met(plan)
+        ),
+    )
+
+
+def switched(plan: Plan) -> bool:
+    """Whether VFs in no VLAN are to meet, and one port makes all there are."""
+    made = [operation for operation in plan.operations if isinstance(operation, AddVfs)]
+    return len(made) == 1 and not claimed("vlan")(plan) and bool(_met(plan))
+
+
+def _met(plan: Plan) -> tuple[str, ...]:
+    """The MAC addresses of VFs that other guests' VFs should reach."""
+    vfs = {each.vf.mac for each in functions(plan) if each.vf}
+    ends = ((each.source.mac, each.target.mac) for each in plan.questions if each.arrives)
+    return tuple(dict.fromkeys(target for source, target in ends if {source, target} <= vfs))
+
+
 def driver_lost(plan: Plan) -> Plan:
     """Its undo runs after that of everything else: the port has just got its driver back."""
     function = whole(plan)
@@ -112,9 +159,12 @@ def driver_lost(plan: Plan) -> Plan:
 
 def vfs_left(plan: Plan) -> Plan:
     """The same, with VFs that nobody asked for."""
-    made = next(each for each in plan.operations if isinstance(each, AddVfs))
-    line = f"echo 1 > /sys/bus/pci/devices/{made.pci}/sriov_numvfs"
+    line = f"echo 1 > /sys/bus/pci/devices/{_maker(plan).pci}/sriov_numvfs"
     return before(plan, Exec(argv=("true",), undo=("sh", "-c", line)))
+
+
+def _maker(plan: Plan) -> AddVfs:
+    return next(each for each in plan.operations if isinstance(each, AddVfs))
 
 
 def emulated(plan: Plan) -> Plan:

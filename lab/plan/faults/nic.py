@@ -23,6 +23,17 @@ def carried_by_vhost(plan: Plan) -> bool:
     return expects(plan, carrier=Carrier.VHOST)
 
 
+def vhost_on(plan: Plan) -> Plan:
+    """The kernel moves the packets, QEMU does not see them."""
+    return with_words(plan, lambda word: word.replace("vhost=off", "vhost=on"))
+
+
+def carried_by_qemu(plan: Plan) -> bool:
+    """vhost would take packed rings away, and other models than virtio leave it alone."""
+    packed = any(expected.packed for expected in plan.expectations)
+    return _virtio(plan) and not packed and expects(plan, carrier=Carrier.QEMU)
+
+
 def no_ioeventfd(plan: Plan) -> Plan:
     """Then a kick goes all the way to QEMU, as the access to a register does."""
     return _with_setting(plan, "ioeventfd", lambda _: "off")

@@ -25,6 +25,10 @@ if ip link show dev eth1 > /dev/null 2>&1; then
     later ip -n wire link set dev eth1 netns $$
 fi
 
+ip link show dev eth3 up | grep -q . || later ip link set dev eth3 down
+ip link set dev eth3 up
+echo 2 > /sys/bus/pci/devices/0000:04:00.0/sriov_numvfs
+later 'echo 0 > /sys/bus/pci/devices/0000:04:00.0/sriov_numvfs'
 ip -n wire link add name relay type bridge stp_state 0 forward_delay 0 mcast_snooping 0
 later 'ip -n wire link del dev relay'
 ip -n wire link set dev eth1 master relay
@@ -45,10 +49,6 @@ later 'ip link set dev tap1 nomaster'
 ip link add link eth2 name macvtap0 address 52:54:00:54:ec:54 type macvtap mode vepa
 ip link set dev macvtap0 allmulticast on
 later 'ip link del dev macvtap0'
-ip link show dev eth3 up | grep -q . || later ip link set dev eth3 down
-ip link set dev eth3 up
-echo 2 > /sys/bus/pci/devices/0000:04:00.0/sriov_numvfs
-later 'echo 0 > /sys/bus/pci/devices/0000:04:00.0/sriov_numvfs'
 ip link set dev eth3 vf 1 mac 52:54:00:df:73:52
 modprobe vfio-pci
 if [ -e /sys/bus/pci/devices/0000:04:10.2/driver ]; then echo 0000:04:10.2 > /sys/bus/pci/devices/0000:04:10.2/driver/unbind; fi

@@ -31,6 +31,8 @@ ip link set dev eth0 master br0
 later 'ip link set dev eth0 nomaster'
 ip link add name br1 type bridge stp_state 0 forward_delay 0 mcast_snooping 0
 later 'ip link del dev br1'
+ip link set dev eth3 master br1
+later 'ip link set dev eth3 nomaster'
 ip tuntap add dev tap0 mode tap
 later 'ip tuntap del dev tap0 mode tap'
 ip link set dev tap0 master br1
@@ -45,6 +47,8 @@ ip link show dev eth0 up | grep -q . || later ip link set dev eth0 down
 ip link set dev eth0 up
 ip link show dev br0 up | grep -q . || later ip link set dev br0 down
 ip link set dev br0 up
+ip link show dev eth3 up | grep -q . || later ip link set dev eth3 down
+ip link set dev eth3 up
 ip link show dev br1 up | grep -q . || later ip link set dev br1 down
 ip link set dev br1 up
 ip link show dev eth2 up | grep -q . || later ip link set dev eth2 down

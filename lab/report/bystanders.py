@@ -1,0 +1,42 @@
+"""Devices that see a packet only because the cable is a hub: it hands every frame to all ports.
+
+A port that somebody else uses takes in what is not for it: a bridge on it learns and drops, a port
+with VFs hands it to its own driver. That says nothing of the packet's own way, as long as the port
+sent none of it on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from lab.plan.data import HOST, AddMacvtap, AddMember, AddVfs, Expectation, Plan
+
+
+def bystanders(plan: Plan, senders: Collection[str], own: Collection[str]) -> frozenset[str]:
+    """Devices of the host that hang on ports which have nothing to do with a packet.
+
+    ``senders`` are the devices that were seen to send it, ``own`` those that have to do with it.
+    """
+    ports = {port.device for port in plan.facts.ports} - {*senders, *own}
+    return frozenset(device for port in ports for device in _stack(plan, port))
+
+
+def vf_port(expectation: Expectation) -> str:
+    """The port that makes the VF which a NIC is; empty where it is none."""
+    function = expectation.function
+    return function.vf.device if function and function.vf else ""
+
+
+def _stack(plan: Plan, port: str) -> Iterator[str]:
+    """A port with what stands on it; nothing where nobody uses it."""
+    members = [
+        each for each in plan.operations if isinstance(each, AddMember) and each.where == HOST
+    ]
+    for bridge in (each.bridge for each in members if each.device == port):
+        yield bridge
+        yield from (each.device for each in members if each.bridge == bridge)
+    for each in plan.operations:
+        if isinstance(each, AddMacvtap) and each.port == port:
+            yield from (port, each.name)
+        if isinstance(each, AddVfs) and each.device == port:
+            yield port

@@ -1,0 +1,39 @@
+"""Fixtures for tests that look at whole runs (`tests.labhost.runs`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from lab.images.build import ensure
+from lab.images.progress import Silent
+from tests.labhost.runs import Outcome, started
+
+
+@pytest.fixture(scope="module")
+def _outcomes(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[Outcome]]]:
+    """The runs of all selected tests of the module, under way."""
+    for name in ("labhost", "guest"):
+        ensure(name, Silent())
+    wanted = [
+        str(item.callspec.params["words"])
+        for item in request.session.items
+        if isinstance(item, pytest.Function)
+        and item.path == request.path
+        and "outcome" in item.fixturenames
+    ]
+    pool = ThreadPoolExecutor(2, "run")
+    try:
+        yield started(wanted, pool, tmp_path_factory.mktemp("runs"))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@pytest.fixture
+def outcome(_outcomes: dict[str, Future[Outcome]], words: str) -> Outcome:
+    """What came of the run that the parameter ``words`` names."""
+    return _outcomes[words].result()

@@ -1,0 +1,69 @@
+"""Runs as a user starts them, of which a module's tests want many: two of them go at a time.
+
+A run keeps one core busy most of the time, so the second is nearly free. A test waits for its own
+run only; tests that want the same one share it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 300.0
+"""For one run beside another, on the slowest machine that anybody will have patience for."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What ``lab run`` said: its exit status and its JSON document."""
+
+    status: int
+    document: dict[str, Any]
+
+    @property
+    def red(self) -> set[str]:
+        """The names of the checks that are not as expected."""
+        bad = {"fail", "error"}
+        return {each["name"] for each in self.document["checks"] if each["outcome"] in bad}
+
+    def observed(self, name: str) -> str:
+        """What a check saw."""
+        (words,) = (c["observed"] for c in self.document["checks"] if c["name"] == name)
+        return str(words)
+
+
+def started(
+    wanted: Iterable[str], pool: ThreadPoolExecutor, folder: Path
+) -> dict[str, Future[Outcome]]:
+    """Every wanted run, by its words; they begin as the pool has room."""
+    return {words: pool.submit(_run, words, folder) for words in dict.fromkeys(wanted)}
+
+
+def arguments(words: str) -> list[str]:
+    """``sriov guests=1 --sabotage mirror`` as arguments: what has a ``=`` is for ``--set``."""
+    return [
+        each for word in words.split() for each in (("--set", word) if "=" in word else (word,))
+    ]
+
+
+def _run(words: str, folder: Path) -> Outcome:
+    done = subprocess.run(
+        [sys.executable, "-m", "lab", "run", *arguments(words), "--json"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    return Outcome(done.returncode, json.loads(done.stdout))
