@@ -3,6 +3,7 @@
     network   bridge, taps, ports                      lab.host
     guest     QEMU up, the guest agent answers         lab.guest
     nic       plugged in, addresses, carrier           lab.guest
+    migration one guest moves, where that is planned   lab.guest, lab.probe
     probe     marked packets, captures, counters       lab.probe
     unplug    NICs that were plugged in, out again     lab.guest
     (held     for a look, where that was asked for)
@@ -21,8 +22,11 @@ from pathlib import Path
 
 from lab.errors import LabError, StartError
 from lab.events import Artifact, Emit, Failed, Held, Note, Observed, Stage, Undone
-from lab.evidence import Evidence, HotplugEvidence
+from lab.evidence import Evidence, HotplugEvidence, MigrationEvidence, Pair
 from lab.guest.hotplug import Hotplug
+from lab.guest.memory import scattered_mib
+from lab.guest.migration import Sides
+from lab.guest.pair import PAIR_SECONDS, pair
 from lab.guest.qemu import Guest, start
 from lab.host.fds import open_fds
 from lab.host.host import Host, open_host
@@ -34,12 +38,15 @@ from lab.plan.data import (
     AddVeth,
     Facts,
     FillChecksums,
+    GuestPlan,
     LinkUp,
+    MigrationPlan,
     Operation,
     Place,
     Plan,
 )
 from lab.probe.life import observe_lives
+from lab.probe.migration import Move, lives_on, observe_migration, refused
 from lab.probe.observe import observe
 
 _CARRIER_SECONDS = 30.0
@@ -58,6 +65,8 @@ class _Run:
     hold: Callable[[], None] | None = None
     running: ExitStack = field(default_factory=ExitStack)
     guests: dict[str, Guest] = field(default_factory=dict)
+    targets: dict[str, Guest] = field(default_factory=dict)
+    pairs: dict[str, Pair] = field(default_factory=dict)
     hotplugs: dict[str, Hotplug] = field(default_factory=dict)
 
 
@@ -126,11 +135,13 @@ def _there(run: _Run) -> None:
     with _stage("network", run.emit):
         run.operations.apply([*run.cable, *run.plan.operations])
     with _stage("guest", run.emit):
+        refusal = _refused(run)
         _start_guests(run)
     with _stage("nic", run.emit):
         _connect(run)
+    moved = _migrate(run, run.plan.migration, refusal) if run.plan.migration else None
     with _stage("probe", run.emit):
-        evidence = _observe(run)
+        evidence = _observe(run).model_copy(update={"migration": moved})
     evidence = evidence.model_copy(update={"hotplugs": _unplug(run)})
     (run.folder / "evidence.json").write_text(evidence.model_dump_json(indent=1))
     run.emit(Observed(evidence=evidence), b"")
@@ -152,32 +163,76 @@ def _cable(facts: Facts, *, made: bool) -> tuple[Operation, ...]:
     )
 
 
+def _refused(run: _Run) -> str:
+    plan = run.plan
+    if plan.migration is None:
+        return ""
+    return refused(plan.migration, plan.facts, run.host, run.folder, run.emit)
+
+
 def _start_guests(run: _Run) -> None:
     """One after the other: guests that boot at once share the cores and are no faster together."""
+    for plan in run.plan.guests:
+        guest = run.guests[plan.name] = _started(run, plan)
+        guest.wait_ready()
+    if run.plan.migration is not None:
+        target = run.plan.migration.target
+        run.targets[target.name] = _started(run, target)
 
+
+def _started(run: _Run, plan: GuestPlan) -> Guest:
     def warn(text: str) -> None:
         run.emit(Note(text=text, warning=True), b"")
 
-    for plan in run.plan.guests:
-        starting = start(plan, run.plan.facts, run.folder, run.host, warn)
-        guest = run.guests[plan.name] = run.running.enter_context(starting)
-        guest.wait_ready()
+    return run.running.enter_context(start(plan, run.plan.facts, run.folder, run.host, warn))
+
+
+def _migrate(run: _Run, plan: MigrationPlan, refusal: str) -> MigrationEvidence:
+    """From here on the guest is the one where it went to."""
+    sides = Sides(run.guests[plan.guest], run.targets[plan.target.name])
+    before, facts = run.pairs[plan.guest], run.plan.facts
+    with _stage("migration", run.emit):
+        move = Move(plan, facts, run.host, run.folder, run.emit, sides, before, refusal)
+        moved = observe_migration(move)
+    run.guests[plan.guest] = lives_on(move, moved.outcome)
+    return moved
 
 
 def _connect(run: _Run) -> None:
     for name, guest in run.guests.items():
         run.hotplugs[name] = Hotplug(guest, lambda fds: open_fds(run.host, fds, run.folder))
         run.hotplugs[name].plug()
+        if any(nic.failover for nic in guest.plan.nics):
+            run.pairs[name] = pair(guest, PAIR_SECONDS)
     ups = [(op.where, op.device) for op in run.plan.operations if isinstance(op, LinkUp)]
     run.host.wait_carrier(ups, _CARRIER_SECONDS)
 
 
 def _observe(run: _Run) -> Evidence:
+    for guest in run.guests.values():
+        _warn_of_scattered(run, guest)
     look = observe if run.plan.trace is None else observe_lives
     evidence = look(run.plan, run.host, run.guests, run.folder, run.emit)
     for guest in run.guests.values():
         guest.check()
     return evidence
+
+
+def _warn_of_scattered(run: _Run, guest: Guest) -> None:
+    """Where QEMU plays the NIC: a real one does not mind."""
+    if run.plan.facts.place is Place.LABHOST and _has_function(guest.plan):
+        scattered = scattered_mib(Path(f"/proc/{guest.pid}/smaps"))
+        if scattered:
+            text = f"guest {guest.name}: {scattered} MiB of its memory are not in huge pages: "
+            text += "the NIC that QEMU plays loses packets from there"
+            run.emit(Note(text=text, warning=True), b"")
+
+
+def _has_function(guest: GuestPlan) -> bool:
+    """Whether a PCI function is given to it, at its start or later."""
+    steps = (step for nic in guest.nics for step in nic.hotplug)
+    later = any(step.arguments.get("driver") == "vfio-pci" for step in steps)
+    return later or any(word.startswith("vfio-pci,") for word in guest.argv)
 
 
 def _unplug(run: _Run) -> tuple[HotplugEvidence, ...]:

@@ -61,6 +61,7 @@ class Qmp:
         )
         self._client = QMPClient(name)
         self._events: list[Event] = []
+        self._history: list[Event] = []
         self._changed = threading.Condition()
         self._closed = False
         self._attempted: asyncio.Task[Any] | None = None
@@ -132,6 +133,12 @@ class Qmp:
         data: Event = found.get("data", {})
         return data
 
+    @property
+    def history(self) -> tuple[Event, ...]:
+        """All events so far as they came, with QEMU's time stamps; also those handed out."""
+        with self._changed:
+            return tuple(self._history)
+
     def close(self) -> None:
         """End the connection and the thread; QEMU itself goes on."""
         if not self._thread.is_alive():
@@ -190,6 +197,7 @@ class Qmp:
         async for event in listener:
             with self._changed:
                 self._events.append(event)
+                self._history.append(event)
                 self._changed.notify_all()
 
     async def _watch(self) -> None:

@@ -29,6 +29,7 @@ from lab.report.result import (
     Machines,
     Result,
     Versions,
+    commands_in,
     failed_result,
     paths_in,
 )
@@ -162,7 +163,7 @@ def _result(
         paths=paths_in(plan, evidence),
         costs=costs_in(evidence),
         life=lives_in(plan, evidence),
-        commands={guest.name: guest.command for guest in evidence.guests},
+        commands=commands_in(evidence),
         qmp={guest.name: tuple(commands(plan, guest.name).splitlines()) for guest in plan.guests},
         timings={**record.timings, "total": round(record.seconds, 3)},
     )

@@ -54,6 +54,11 @@ class Guest:
         """Run a program in the guest (a text is a shell script): see `Agent.run`."""
         return self.agent.run(program, deadline)
 
+    @property
+    def command(self) -> str:
+        """QEMU's command line as it was started."""
+        return self._process.command
+
     def wait_ready(self) -> None:
         """Wait for the guest agent's first answer. Raises StartError."""
         self.agent.sync(self._boot_seconds)
@@ -63,6 +68,12 @@ class Guest:
         """Set the guest's NICs up. Raises StartError."""
         self._kernel, nics = configure(self.agent, self.name, self.plan.nics, self._nic_seconds)
         self.nics = {nic.id: nic for nic in nics}
+
+    def adopt(self, source: Guest) -> None:
+        """Take over what was said of the guest that has migrated to this QEMU."""
+        self.name, self.nics = source.name, source.nics
+        self.plan = self.plan.model_copy(update={"name": source.name})
+        self._kernel, self._booted = source._kernel, source._booted
 
     def check(self, seconds: float = 0.0) -> None:
         """Raise StartError if QEMU has ended, or does within ``seconds``."""

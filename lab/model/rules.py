@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from lab.model import failover
 from lab.model.places import Finding, Path
 from lab.model.reach import check_reach
 from lab.model.topology import Guest, Nic, Topology, nic_name
@@ -42,6 +43,7 @@ def check(topology: Topology) -> list[Finding]:
         *_ports(topology, nics),
         *_functions(topology, nics),
         *_expectations(topology, nics),
+        *failover.check(topology),
         *check_reach(topology),
     ]
 

@@ -82,6 +82,7 @@ VfCount = Annotated[int, Field(strict=True, ge=1, le=7)]
 VfIndex = Annotated[int, Field(strict=True, ge=0, le=6)]
 Vlan = Annotated[int, Field(strict=True, ge=1, le=4094)]
 Vectors = Annotated[int, Field(strict=True, ge=0, le=2 * MAX_QUEUES + 2)]
+Milliseconds = Annotated[int, Field(strict=True, ge=1, le=60_000)]
 RingSize = Annotated[int, Field(strict=True, ge=256, le=1024), AfterValidator(_power_of_two)]
 
 
@@ -125,7 +126,7 @@ class Nic(Data):
     ``model`` and what follows it are for bridge and macvtap; with passthrough and vf the guest
     sees the device itself. ``queues`` are pairs of a receive and a transmit queue; ``active`` is
     how many of them the guest switches on. ``mq`` and ``vectors`` are what follows from ``queues``
-    unless given.
+    unless given. ``failover`` makes it the standby of another NIC of its guest, the primary.
     """
 
     name: Name | None = None
@@ -142,6 +143,7 @@ class Nic(Data):
     vectors: Vectors | None = None
     packed: Switch | None = None
     rx_queue_size: RingSize | None = None
+    failover: Name | None = None
 
     @property
     def emulated(self) -> bool:
@@ -169,7 +171,28 @@ class Expect(Data):
     hops: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
     queues: Queues | None = None
     exits: Literal["none", "per-packet"] | None = None
+    downtime: Milliseconds | None = None
     absent: Annotated[tuple[DeviceKind, ...], Field(min_length=1)] | None = None
+
+
+class TargetVf(Data):
+    """The virtual function that the guest gets where it goes."""
+
+    port: PortName
+    index: VfIndex = 0
+
+
+class Migration(Data):
+    """A guest moves to a second QEMU: its standby goes to ``bridge``, its primary is ``vf`` there.
+
+    Without ``vf`` there is none, and the standby goes on alone. ``abort`` takes the migration back
+    when the guest has let go of its VF and stands still.
+    """
+
+    guest: Name
+    bridge: DeviceName
+    vf: TargetVf | None = None
+    abort: Switch = False
 
 
 class Reach(Data):
@@ -203,6 +226,7 @@ class Topology(Data):
     vfs: tuple[Vfs, ...] = ()
     wire: Wire = Wire()
     guests: Annotated[tuple[Guest, ...], Field(min_length=1, max_length=8)]
+    migration: Migration | None = None
     expect: dict[str, Expect] = Field(default_factory=dict)
     reach: tuple[Reach, ...] = ()
 

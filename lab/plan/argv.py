@@ -5,7 +5,7 @@ Few devices: where guests run nested on an emulated CPU each one costs boot time
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from lab.model.topology import Guest
 from lab.plan.data import Facts, Fd, GuestPlan, NicPlan
@@ -38,6 +38,10 @@ _KERNEL_LINE = " ".join(
         ),
     )
 )
+# For a guest that migrates. QEMU moves no packet while it plugs a VF in, for 0.1 s and more where
+# it is slow, and Linux's usual queue (fq_codel) throws away out of what has waited for so long: the
+# numbered probes would take that for a loss on the way.
+_PATIENT_QUEUE = " sysctl.net.core.default_qdisc=pfifo_fast"
 # No device that nothing here uses; qboot starts a kernel without looking for disks first.
 _MACHINE = "q35,hpet=off,i8042=off,sata=off,smbus=off,vmport=off"
 _FIRMWARE = "qboot.rom"
@@ -46,16 +50,21 @@ _ACCELERATORS = {"kvm": ("kvm", "host"), "tcg": ("tcg,thread=multi", "max")}
 
 def guest_plan(wiring: Wiring, guest: Guest) -> GuestPlan:
     """The guest's process. Raises CannotError where the place lacks a device it is to have."""
-    seats = wiring.of(guest)
+    return process_plan(wiring, guest, guest.name, wiring.of(guest))
+
+
+def process_plan(wiring: Wiring, guest: Guest, name: str, seats: Iterable[Seat]) -> GuestPlan:
+    """A QEMU called ``name`` that has these NICs of the guest."""
+    seats = tuple(seats)
     return GuestPlan(
-        name=guest.name,
+        name=name,
         argv=(
             *_machine(wiring.facts, guest),
             *_channels(),
             *(word for seat in seats for word in _nic(wiring, seat)),
         ),
         fds=tuple(fd for seat in seats for fd in _fds(seat)),
-        nics=tuple(_nic_plan(seat) for seat in seats),
+        nics=tuple(_nic_plan(seat) for seat in seats if not seat.standby),
     )
 
 
@@ -71,7 +80,8 @@ def _machine(facts: Facts, guest: Guest) -> Iterator[str]:
     yield from ("-machine", _MACHINE, "-bios", _FIRMWARE, "-accel", accelerator, "-cpu", cpu)
     yield from ("-smp", str(guest.cpus), "-m", f"{guest.memory}M")
     yield from ("-display", "none", "-no-reboot")
-    yield from ("-kernel", facts.kernel, "-initrd", facts.initrd, "-append", _KERNEL_LINE)
+    line = _KERNEL_LINE + (_PATIENT_QUEUE if any(nic.failover for nic in guest.nics) else "")
+    yield from ("-kernel", facts.kernel, "-initrd", facts.initrd, "-append", line)
 
 
 def _channels() -> Iterator[str]:
@@ -85,6 +95,8 @@ def _channels() -> Iterator[str]:
 def _nic(wiring: Wiring, seat: Seat) -> Iterator[str]:
     """A root port of its own for each NIC: only behind one can a NIC be plugged in later."""
     yield from ("-device", f"pcie-root-port,id={seat.root_port},chassis={seat.index + 1}")
+    if seat.standby and seat.nic.vf is None:
+        return  # an empty place is a place: QEMU migrates between equal machines only
     if seat.netdev:
         yield from ("-netdev", _netdev(seat))
     yield from ("-device", _device(wiring, seat))
@@ -128,10 +140,14 @@ def _virtio_settings(seat: Seat) -> Iterator[str]:
         yield f"packed={_switch(nic.packed)}"
     if nic.rx_queue_size is not None:
         yield f"rx_queue_size={nic.rx_queue_size}"
+    if nic.failover is not None:
+        yield "failover=on"
 
 
 def _vfio(seat: Seat, pci: str) -> str:
-    return f"vfio-pci,host={pci},id={seat.id},bus={seat.root_port}"
+    # A primary is hidden until the guest's driver has said that it knows failover pairs.
+    pair = f",failover_pair_id={seat.standby}" if seat.standby else ""
+    return f"vfio-pci,host={pci},id={seat.id},bus={seat.root_port}{pair}"
 
 
 def _fds(seat: Seat) -> tuple[Fd, ...]:
@@ -152,6 +168,7 @@ def _nic_plan(seat: Seat) -> NicPlan:
         address=f"{seat.address}/{PREFIX}",
         queues=seat.nic.queues,
         active=seat.nic.active,
+        failover=seat.nic.failover is not None,
     )
 
 

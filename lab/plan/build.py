@@ -6,6 +6,7 @@ from lab.model.topology import Topology
 from lab.plan.argv import guest_plan
 from lab.plan.data import Facts, Plan
 from lab.plan.links import operations
+from lab.plan.migration import migration
 from lab.plan.proof import expectations, probes
 from lab.plan.questions import questions
 from lab.plan.wiring import Wiring
@@ -22,5 +23,6 @@ def build(topology: Topology, facts: Facts) -> Plan:
         guests=tuple(guest_plan(wiring, guest) for guest in topology.guests),
         probes=probes(wiring),
         expectations=expectations(wiring),
+        migration=migration(wiring),
         questions=questions(wiring),
     )

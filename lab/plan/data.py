@@ -300,7 +300,8 @@ class NicPlan(Data):
     ``address`` is the guest's IPv4 address in CIDR form. ``active`` is what ``ethtool -L
     combined`` is set to in the guest before the proof; ``None`` leaves it alone. A NIC with
     ``hotplug`` steps comes when the guest runs, and goes by its ``unplug`` steps, ``rounds`` times
-    in all.
+    in all. With ``failover`` it is the standby of a pair, which the guest's net_failover shows as
+    one device.
     """
 
     id: str
@@ -313,6 +314,7 @@ class NicPlan(Data):
     hotplug: tuple[HotplugStep, ...] = ()
     unplug: tuple[HotplugStep, ...] = ()
     rounds: int = 0
+    failover: bool = False
 
 
 class GuestPlan(Data):
@@ -327,6 +329,32 @@ class GuestPlan(Data):
     argv: tuple[str, ...]
     fds: tuple[Fd, ...] = ()
     nics: tuple[NicPlan, ...]
+
+
+class MigrationPlan(Data):
+    """A guest moves from one QEMU to another while numbered probes go to it.
+
+    ``target`` is the QEMU that waits for it, ``plain`` the same guest without failover, which QEMU
+    has to refuse. ``peer`` is the tester's address, ``taps`` are the standby's devices before and
+    after. ``announce`` is what the source announces the standby with (QMP announce-self) when its
+    VF is gone, ``parameters`` are the target's (QMP migrate-set-parameters). ``abort`` takes the
+    migration back when the source stands still, ``hold_ms`` keeps it so for longer, as management
+    software does that has to see to disks. With ``returns`` a primary is there in the end and is
+    waited for. A probe is sent every ``interval_ms``.
+    """
+
+    guest: str
+    nic: str
+    peer: str
+    target: GuestPlan
+    plain: GuestPlan
+    taps: tuple[str, str]
+    announce: dict[str, int]
+    parameters: dict[str, int]
+    abort: bool
+    returns: bool
+    hold_ms: int = 0
+    interval_ms: int = 20
 
 
 # --- probes and expectations --------------------------------------------------------------------
@@ -345,6 +373,28 @@ class FunctionPlan(Data):
 
     pci: str
     vf: SetVf | None = None
+
+
+class Segment(Data):
+    """One side's way for the standby: its tap, the bridge, and the bridge's port to the wire."""
+
+    tap: str
+    bridge: str
+    uplink: str
+
+
+class MigrationExpectation(Data):
+    """What a migration must come to.
+
+    ``primary``: the VF carries again in the end. ``downtime_ms`` is the longest silence on the
+    wire that is allowed.
+    """
+
+    outcome: Literal["completed", "cancelled"]
+    primary: bool
+    downtime_ms: int | None
+    source: Segment
+    target: Segment
 
 
 class Expectation(Data):
@@ -366,6 +416,7 @@ class Expectation(Data):
     packed: bool | None = None
     rx_ring: int | None = None
     function: FunctionPlan | None = None
+    migration: MigrationExpectation | None = None
     absent: tuple[str, ...] | None = None
 
 
@@ -443,5 +494,6 @@ class Plan(Data):
     guests: tuple[GuestPlan, ...]
     probes: tuple[ProbePlan, ...]
     expectations: tuple[Expectation, ...]
+    migration: MigrationPlan | None = None
     questions: tuple[Question, ...] = ()
     trace: TracePlan | None = None

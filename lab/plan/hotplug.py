@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from lab.errors import UsageError
 from lab.plan.data import Fd, GuestPlan, HotplugStep, NicPlan, Plan
 
 _ADD = {"-netdev": "netdev_add", "-device": "device_add"}
@@ -23,7 +24,14 @@ def hotplugged(plan: Plan, rounds: int = 1) -> Plan:
     """The plan with every NIC plugged in once its guest runs; root ports are there from the start.
 
     ``rounds`` is how often it is plugged in and out again: the first time with all proofs between.
+    Raises UsageError for a guest that migrates: its NICs would have to leave another QEMU than the
+    one they came to.
     """
+    if plan.migration is not None:
+        raise UsageError(
+            f"{plan.topology} migrates its guest, whose NICs are there from the start",
+            hint="leave out --attach hotplug",
+        )
     guests = tuple(_without_nics(guest, rounds) for guest in plan.guests)
     return plan.model_copy(update={"guests": guests})
 

@@ -84,7 +84,7 @@ def _vlans(wiring: Wiring) -> Iterator[Operation]:
 
 def _addresses(wiring: Wiring) -> Iterator[Operation]:
     """The tester's, one for each network that a NIC is in."""
-    pairs = ((seat.peer, seat.tester or wiring.tester) for seat in wiring.seats)
+    pairs = ((seat.peer, seat.tester or wiring.tester) for seat in wiring.lanes)
     for peer, device in dict.fromkeys(pairs):
         yield AddAddress(device=device, cidr=f"{peer}/{PREFIX}", where=WIRE)
 
@@ -97,7 +97,7 @@ def _bridges(wiring: Wiring) -> Iterator[Operation]:
 
 
 def _taps(wiring: Wiring) -> Iterator[Operation]:
-    for seat in wiring.seats:
+    for seat in (*wiring.seats, *wiring.targets):
         if seat.nic.bridge is not None:
             yield AddTap(name=seat.device, queues=seat.nic.queues)
             yield AddMember(device=seat.device, bridge=seat.nic.bridge)
@@ -137,7 +137,7 @@ def _makers(wiring: Wiring) -> Iterator[Operation]:
 
 
 def _functions(wiring: Wiring) -> Iterator[Operation]:
-    for seat in wiring.seats:
+    for seat in (*wiring.seats, *wiring.targets):
         if seat.nic.vf is not None:
             yield from _function(wiring, seat, seat.nic.vf)
 
@@ -190,7 +190,7 @@ def _ups(wiring: Wiring) -> Iterator[Operation]:
     lower = {_lower_port(wiring, seat.nic) for seat in wiring.seats if seat.nic.macvtap}
     for device in sorted(lower):
         yield LinkUp(device=device)
-    for seat in wiring.seats:
+    for seat in (*wiring.seats, *wiring.targets):
         if seat.device:
             yield LinkUp(device=seat.device)
     yield LinkUp(device=wiring.facts.tester, where=WIRE)

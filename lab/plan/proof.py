@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from lab.model.topology import Expect
 from lab.model.words import HopWord, PortName
+from lab.plan import migration
 from lab.plan.data import (
     HOST,
     WIRE,
@@ -39,7 +40,7 @@ def probes(wiring: Wiring) -> tuple[ProbePlan, ...]:
             sizes=SIZES,
             flows=FLOWS_PER_QUEUE * (_said(wiring, seat).queues or 0),
         )
-        for seat in wiring.seats
+        for seat in wiring.lanes
     )
 
 
@@ -51,14 +52,15 @@ def with_costs(plan: Plan, level: CostLevel) -> Plan:
 
 def expectations(wiring: Wiring) -> tuple[Expectation, ...]:
     """What the topology says of each NIC, its hop words resolved to devices."""
-    return tuple(_expectation(wiring, seat) for seat in wiring.seats)
+    return tuple(_expectation(wiring, seat) for seat in wiring.lanes)
 
 
 def _expectation(wiring: Wiring, seat: Seat) -> Expectation:
     said = _said(wiring, seat)
     hops = None
     if said.hops is not None:
-        hops = tuple(hop for word in said.hops for hop in _hops(wiring, seat, word))
+        final = wiring.final(seat)
+        hops = tuple(hop for word in said.hops for hop in _hops(wiring, final, word))
     return Expectation(
         guest=seat.guest.name,
         nic=seat.id,
@@ -71,6 +73,7 @@ def _expectation(wiring: Wiring, seat: Seat) -> Expectation:
         rx_ring=seat.nic.rx_queue_size,
         absent=None if said.absent is None else tuple(kind.value for kind in said.absent),
         function=function_plan(wiring, seat),
+        migration=migration.expected(wiring, seat, said),
     )
 
 

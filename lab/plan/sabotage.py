@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lab.plan.data import Plan
-from lab.plan.faults import giveaway, isolation, nic, path, plugging
+from lab.plan.faults import giveaway, isolation, move, nic, path, plugging
 
 LEFT_BEHIND = "left-behind"
 
@@ -289,6 +289,62 @@ SABOTAGES = (
         "vf.tagged",
         giveaway.claimed("vlan"),
         giveaway.other_vlan,
+    ),
+    Sabotage(
+        "no-vf-there",
+        "the target is started without the VF that the guest is to get there",
+        "primary",
+        move.comes_back,
+        move.no_vf_there,
+    ),
+    Sabotage(
+        "other-mac",
+        "the source's VF has another address than its standby, so the guest pairs nothing",
+        "pair",
+        move.migrates,
+        move.other_mac,
+    ),
+    Sabotage(
+        "no-announcement",
+        "nobody announces the guest's address after the move",
+        "announce",
+        move.completes,
+        move.silent,
+    ),
+    Sabotage(
+        "standby-cut",
+        "the source's standby hangs on a tap that is in no bridge",
+        "standby",
+        move.migrates,
+        move.standby_cut,
+    ),
+    Sabotage(
+        "lossy-standby",
+        "every tenth packet to the target's standby is lost",
+        "stream.lost",
+        move.completes,
+        move.lossy_standby,
+    ),
+    Sabotage(
+        "long-pause",
+        "the guest is held still for longer than the path may be silent",
+        "stream.downtime",
+        move.limited,
+        move.held,
+    ),
+    Sabotage(
+        "vf-hidden",
+        "the guest that is to be refused has failover too, so its VF is no hindrance",
+        "refused",
+        move.migrates,
+        move.taken,
+    ),
+    Sabotage(
+        "other-end",
+        "the migration is aborted where it is to complete, or the other way round",
+        "migration",
+        move.migrates,
+        move.other_end,
     ),
 )
 _BY_NAME = {sabotage.name: sabotage for sabotage in SABOTAGES}

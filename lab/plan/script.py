@@ -114,7 +114,12 @@ def script(plan: Plan) -> str:
 
 
 def _guest(plan: Plan, name: str) -> GuestPlan:
-    return next(guest for guest in plan.guests if guest.name == name)
+    return next(guest for guest in _processes(plan) if guest.name == name)
+
+
+def _processes(plan: Plan) -> tuple[GuestPlan, ...]:
+    """Every QEMU that stays: a guest that migrates has two."""
+    return (*plan.guests, *((plan.migration.target,) if plan.migration else ()))
 
 
 def _steps(plan: Plan) -> Iterator[str]:
@@ -131,7 +136,7 @@ def _steps(plan: Plan) -> Iterator[str]:
 
 
 def _starts(plan: Plan) -> Iterator[str]:
-    for guest in plan.guests:
+    for guest in _processes(plan):
         if any(nic.hotplug for nic in guest.nics):
             yield f"rm -f {guest.name}.qmp"
         yield f"{command(plan, guest.name)} &"

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from lab.errors import CannotError
-from lab.model.topology import Guest, Nic, Topology, nic_name
+from lab.model.failover import standby_of
+from lab.model.topology import Guest, Nic, TargetVf, Topology, Vf, nic_name
 from lab.model.words import PortName
 from lab.plan.data import Facts, Port
 
@@ -27,6 +28,8 @@ _NICS = 8  # of one guest, at most
 class Seat:
     """One NIC in its place. ``index`` counts in the guest, ``device`` is its tap or macvtap.
 
+    ``standby`` is QEMU's id of the NIC that stands by for this one, empty for all but a primary.
+
     ``address`` is the guest's and ``peer`` the tester's, in a network of their own for each NIC of
     a guest: in one network the guest would answer through whichever NIC it likes. The
     tester has it on its device for the NIC's ``vlan`` where that is not None.
@@ -40,6 +43,7 @@ class Seat:
     mac: str
     address: str
     peer: str
+    standby: str = ""
     vlan: int | None = None
 
     @property
@@ -92,6 +96,7 @@ class Wiring:
                 name=nic_name(nic, index),
                 device=f"{kind}{counts[kind]}" if kind else "",
                 mac=macs[len(seats)],
+                standby=_standby_id(guest, nic),
                 address=_address(network, _FIRST_GUEST + len(seats)),
                 peer=_address(network, _TESTER),
                 vlan=nic.vf.vlan if nic.vf else None,
@@ -99,6 +104,32 @@ class Wiring:
             counts[kind] += 1
             seats.append(seat)
         return tuple(seats)
+
+    @cached_property
+    def targets(self) -> tuple[Seat, ...]:
+        """The NICs of the guest that migrates where it goes to; none where no guest migrates."""
+        migration = self.topology.migration
+        if migration is None:
+            return ()
+        taps = sum(seat.nic.bridge is not None for seat in self.seats)
+        return tuple(
+            _moved(seat, migration.bridge, f"tap{taps}", migration.vf)
+            for seat in self.seats
+            if seat.guest.name == migration.guest
+        )
+
+    def final(self, seat: Seat) -> Seat:
+        """The NIC where the guest is in the end: a migration that is not aborted moves it."""
+        migration = self.topology.migration
+        if migration is None or migration.abort:
+            return seat
+        there = (each for each in self.targets if (each.guest, each.id) == (seat.guest, seat.id))
+        return next(there, seat)
+
+    @property
+    def lanes(self) -> tuple[Seat, ...]:
+        """The NICs that the guests have addresses on: of a failover pair, the standby's."""
+        return tuple(seat for seat in self.seats if not seat.standby)
 
     @property
     def tester(self) -> str:
@@ -144,7 +175,29 @@ class Wiring:
                 mac = _derived_mac(f"{self.facts.run}/{guest.name}/{nic_name(nic, index)}", used)
             used.add(mac)
             macs.append(mac)
-        return macs
+        return self._paired(macs)
+
+    def _paired(self, macs: list[str]) -> list[str]:
+        """A primary has its standby's address: by that the guest's net_failover pairs them."""
+        nics = [nic for _, nic, _ in self._nics()]
+        standbys = [standby_of(guest, nic) for guest, nic, _ in self._nics()]
+        return [
+            next((macs[at] for at, nic in enumerate(nics) if nic is standby), mac)
+            for mac, standby in zip(macs, standbys, strict=True)
+        ]
+
+
+def _standby_id(guest: Guest, nic: Nic) -> str:
+    standby = standby_of(guest, nic)
+    return next((f"nic{index}" for index, each in enumerate(guest.nics) if each is standby), "")
+
+
+def _moved(seat: Seat, bridge: str, tap: str, vf: TargetVf | None) -> Seat:
+    """A NIC of a failover pair on the other side; without ``vf`` the primary's place is empty."""
+    if not seat.standby:
+        return replace(seat, nic=seat.nic.model_copy(update={"bridge": bridge}), device=tap)
+    there = Vf(port=vf.port, index=vf.index) if vf else None
+    return replace(seat, nic=seat.nic.model_copy(update={"vf": there}))
 
 
 def _address(network: int, number: int) -> str:

@@ -14,7 +14,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -102,9 +102,16 @@ class PacketCapture:
 
 @contextmanager
 def open_capture(
-    where: str, bridges: Iterable[str] = (), buffer: int = _RECEIVE_BUFFER
+    where: str,
+    bridges: Iterable[str] = (),
+    buffer: int = _RECEIVE_BUFFER,
+    *,
+    device: str = "",
+    program: Sequence[Instruction] | None = None,
 ) -> Iterator[PacketCapture]:
     """Capture in the namespace that the calling thread is in; ``where`` is its name.
+
+    ``device`` is the only one to look at, ``program`` another filter than `PROGRAM`.
 
     ``bridges`` are made promiscuous until the end. A bridge hands to its own device only what is
     addressed to the host itself, unless it is promiscuous: then also a copy of what it forwards
@@ -116,7 +123,9 @@ def open_capture(
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer)
         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         sock.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
-        _attach_filter(sock)
+        _attach_filter(sock, PROGRAM if program is None else program)
+        if device:
+            sock.bind((device, _ETH_P_ALL))
         _forget(sock)
         for bridge in bridges:
             request = struct.pack(
@@ -202,6 +211,7 @@ FILTER_EXPRESSION = " or ".join(
 """What is kept, in the language of pcap-filter(7): ARP and marked frames, with and without tag."""
 
 
+Instruction = tuple[int, int, int, int]
 _LOAD_HALF, _LOAD_WORD, _EQUAL, _RETURN = 0x28, 0x20, 0x15, 0x06
 _HEAD, _TAIL = int.from_bytes(MAGIC[:4]), int.from_bytes(MAGIC[4:])
 
@@ -229,8 +239,13 @@ program with 0, that is, drops the frame; so the offsets are tried from front to
 """
 
 
-def _attach_filter(sock: socket.socket) -> None:
-    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in PROGRAM)
+_KEEP = next(at for at, (code, _, _, k) in enumerate(PROGRAM) if code == _RETURN and k)
+WITH_RARP = ((_LOAD_HALF, 0, 0, 12), (_EQUAL, _KEEP, 0, 0x8035), *PROGRAM)
+"""As `PROGRAM`, and RARP (RFC 903), by which QEMU announces where a guest has come to."""
+
+
+def _attach_filter(sock: socket.socket, program: Sequence[Instruction]) -> None:
+    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
     buffer = ctypes.create_string_buffer(code)
     header = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, header)

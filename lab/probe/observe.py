@@ -112,7 +112,9 @@ def observe(
         queues = tuple(_queues(host, senders, lanes))
     counted = tuple(_counted(host, lane) for lane in lanes)
     functions = observe_functions(plan, host, lanes)
-    views = [_view(each, in_order(wire.frames, path.frames)) for each in sent]
+    views = [
+        _view(each, in_order(wire.frames, _on_path(plan, each.lane, path.frames))) for each in sent
+    ]
     answers = [_on_host_clock(each, views) for each in heard]
     frames = in_order(wire.frames, path.frames, *(view.frames for view in views), *answers)
     save(folder / PCAPNG, pcapng(frames, _names(lanes) | questions.names(plan)), emit)
@@ -237,6 +239,16 @@ def _counted(host: Host, lane: Lane) -> Counted:
         exits_evidence(lane.probe, costing),
         costing.evidence(lane.probe),
     )
+
+
+def _on_path(plan: Plan, lane: Lane, frames: list[Frame]) -> Iterator[Frame]:
+    """Those of the host that count as nearest to the guest: at its hops, where they are said.
+
+    All ports hang on one hub: a bridge beside the way sees a frame too, perhaps after the guest.
+    """
+    hops = _expected(plan, lane).hops
+    devices = None if hops is None else {hop.device for hop in hops if hop.where == HOST}
+    return (frame for frame in frames if devices is None or frame.device in devices)
 
 
 def _queues(

@@ -13,6 +13,7 @@ from lab.report.verdict import Check, Outcome
 
 EVIDENCE_FILE = "evidence.json"
 CAPTURE_FILE = "capture.pcapng"
+MIGRATION_FILE = "migration.pcapng"
 
 
 class MissingError(LabError):

@@ -19,6 +19,7 @@ from lab.report.exits import exits_check
 from lab.report.functions import function_checks
 from lab.report.hops import hop_checks
 from lab.report.hotplug import hotplug_checks
+from lab.report.migration import meaningful, migration_checks
 from lab.report.questions import question_checks
 from lab.report.queues import queue_checks
 from lab.report.reach import reach_checks
@@ -51,6 +52,13 @@ def _prefix(plan: Plan, expectation: Expectation) -> str:
 
 
 def _nic_checks(case: Case) -> Iterator[Check]:
+    expected = case.expectation.migration
+    migrated = tuple(migration_checks(case, expected)) if expected else ()
+    yield from meaningful(_path_checks(case), migrated, case.prefix)
+    yield from migrated
+
+
+def _path_checks(case: Case) -> Iterator[Check]:
     expectation = case.expectation
     yield from reach_checks(case)
     if expectation.hops is not None:

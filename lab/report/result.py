@@ -132,6 +132,12 @@ def paths_in(plan: Plan, evidence: Evidence) -> tuple[ResultPath, ...]:
     )
 
 
+def commands_in(evidence: Evidence) -> dict[str, str]:
+    """The QEMU command line of each guest as it ran, of one that migrated both."""
+    commands = {guest.name: guest.command for guest in evidence.guests}
+    return commands | (evidence.migration.commands if evidence.migration else {})
+
+
 def problem_of(error: LabError) -> Problem:
     """An error as data; ``kind`` is its class."""
     started = error if isinstance(error, StartError) else StartError("")

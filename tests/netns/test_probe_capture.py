@@ -48,10 +48,20 @@ def a() -> Iterator[socket.socket]:
             "link set va up\nlink set vb up\nlink set br0 up\n"
         )
         subprocess.run(["ip", "-batch", "-"], input=commands, text=True, check=True)
+        wait_until_forwarding("vb")
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
             sock.bind(("va", 0))
             yield sock
     os.close(fd)
+
+
+def wait_until_forwarding(port: str) -> None:
+    """A bridge drops what comes before it has been told of its port's carrier."""
+    deadline = time.monotonic() + 5
+    argv = ["bridge", "link", "show", "dev", port]
+    while "state forwarding" not in (said := subprocess.check_output(argv, text=True)):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.01)
 
 
 def last_seen(seen: PacketCapture, device: str) -> None:
@@ -141,6 +151,14 @@ def test_the_filter_keeps_what_tcpdumps_filter_keeps(a: socket.socket) -> None:
     kept = [_run(program, frame) for frame in frames]
     assert kept == [_run(compiled, frame) for frame in frames]
     assert kept == [True, True, True, True, False, False, True, True, False, False]
+
+
+def test_rarp_is_kept_where_it_is_asked_for() -> None:
+    rarp = b"\xff" * 6 + bytes(6) + b"\x80\x35" + bytes(46)
+    assert _run(capture.WITH_RARP, rarp)
+    assert not _run(capture.PROGRAM, rarp)
+    for frame in (build(ENDS, PACKET), who_has(ENDS), bytes(60)):
+        assert _run(capture.WITH_RARP, frame) == _run(capture.PROGRAM, frame)
 
 
 def _compiled(expression: str) -> tuple[tuple[int, int, int, int], ...]:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from lab.errors import UsageError
 from lab.plan.data import Plan
 from lab.plan.hotplug import as_step, as_word, hotplugged
 from lab.plan.sabotage import applicable, by_name
@@ -13,7 +14,8 @@ from lab.plan.script import commands, script
 from tests.golden_file import GOLDEN, compare
 from tests.plans import CASES, case_name, plan_of
 
-IDS = [case_name(*case) for case in CASES]
+STAYING = [case for case in CASES if plan_of(*case).migration is None]
+IDS = [case_name(*case) for case in STAYING]
 
 
 def words(plan: Plan) -> set[str]:
@@ -24,7 +26,7 @@ def plugged(plan: Plan) -> set[str]:
     return {as_word(step) for guest in plan.guests for nic in guest.nics for step in nic.hotplug}
 
 
-@pytest.mark.parametrize(("name", "settings"), CASES, ids=IDS)
+@pytest.mark.parametrize(("name", "settings"), STAYING, ids=IDS)
 def test_every_word_of_a_nic_is_plugged_in_instead(name: str, settings: dict[str, str]) -> None:
     cold = plan_of(name, settings)
     hot = hotplugged(cold)
@@ -34,14 +36,14 @@ def test_every_word_of_a_nic_is_plugged_in_instead(name: str, settings: dict[str
     assert not any(nic.id in word for word in words(hot) for g in hot.guests for nic in g.nics)
 
 
-@pytest.mark.parametrize(("name", "settings"), CASES, ids=IDS)
+@pytest.mark.parametrize(("name", "settings"), STAYING, ids=IDS)
 def test_a_step_is_its_word_and_back(name: str, settings: dict[str, str]) -> None:
     for guest in hotplugged(plan_of(name, settings)).guests:
         for nic in guest.nics:
             assert all(as_step(step.command, as_word(step)) == step for step in nic.hotplug)
 
 
-@pytest.mark.parametrize(("name", "settings"), CASES, ids=IDS)
+@pytest.mark.parametrize(("name", "settings"), STAYING, ids=IDS)
 def test_a_hot_plan_survives_its_way_as_json(name: str, settings: dict[str, str]) -> None:
     plan = hotplugged(plan_of(name, settings), 3)
     assert Plan.model_validate_json(plan.model_dump_json()) == plan
@@ -96,3 +98,9 @@ def test_a_device_without_a_netdev_leaves_none() -> None:
 def test_sabotages_of_the_way_out(name: str, commands: list[str]) -> None:
     (guest,) = by_name(name).spoil(hotplugged(plan_of("vhost"))).guests
     assert [step.command for step in guest.nics[0].unplug] == commands
+
+
+def test_a_guest_that_migrates_has_its_nics_from_the_start() -> None:
+    with pytest.raises(UsageError, match="migrates") as caught:
+        hotplugged(plan_of("failover"))
+    assert caught.value.hint == "leave out --attach hotplug"

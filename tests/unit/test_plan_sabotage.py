@@ -42,6 +42,16 @@ APPLICABLE = {
         "host-leak",
         "other-groups",
     },
+    "failover": {
+        "no-vf-there",
+        "other-mac",
+        "no-announcement",
+        "standby-cut",
+        "lossy-standby",
+        "long-pause",
+        "vf-hidden",
+        "other-end",
+    },
     "passthrough": {"mirror", "driver-lost", "emulated"},
     "sriov": {"mirror", "vfs-left", "free-mac", "no-spoofchk", "vepa"},
     "sriov,guests=1": {

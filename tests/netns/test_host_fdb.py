@@ -1,0 +1,48 @@
+"""A bridge's table is watched: what is there, what comes, and what moves."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from lab.host.fdb import watch_fdb
+from lab.host.host import Host
+from lab.host.operations import Operations
+from lab.plan.data import HOST, AddBridge, AddMember, AddVeth, LinkUp, Operation
+
+pytestmark = pytest.mark.netns
+
+MAC = "02:00:00:00:00:07"
+OTHER = "02:00:00:00:00:08"
+PORTS = ("one", "two")
+OPERATIONS: tuple[Operation, ...] = (
+    AddBridge(name="br0"),
+    *(AddVeth(name=port, peer=f"{port}-far") for port in PORTS),
+    *(AddMember(device=port, bridge="br0") for port in PORTS),
+    *(LinkUp(device=name) for port in PORTS for name in (port, f"{port}-far")),
+    LinkUp(device="br0"),
+)
+
+
+def speak(host: Host, port: str, mac: str) -> None:
+    """A broadcast from behind a port; veth delivers it before the send returns or soon after."""
+    with host.inside(HOST), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+        sock.bind((f"{port}-far", 0))
+        source = bytes.fromhex(mac.replace(":", ""))
+        sock.send(b"\xff" * 6 + source + b"\x88\xb5" + bytes(46))
+
+
+def test_entries_are_known_and_moves_are_told(host: Host, operations: Operations) -> None:
+    operations.apply(OPERATIONS)
+    host.wait_carrier([(HOST, port) for port in PORTS], 10)
+    speak(host, "one", MAC)
+    with watch_fdb(host, MAC) as watch:
+        watch.poll()
+        assert {(entry.bridge, entry.port) for entry in watch.entries} == {("br0", "one")}
+        speak(host, "two", OTHER)
+        speak(host, "two", MAC)
+        watch.poll()
+        assert (watch.entries[-1].bridge, watch.entries[-1].port) == ("br0", "two")
+        assert {entry.port for entry in watch.entries[:-1]} == {"one"}
+    operations.undo()

@@ -1,0 +1,233 @@
+"""A good move is green; spoiling one thing turns exactly its check red; no evidence is an error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lab.evidence import Evidence, Pair
+from lab.plan.data import MigrationExpectation
+from lab.report.judge import judge
+from lab.report.stream import VF, Account
+from lab.report.verdict import Check, Outcome
+from tests import moved, sample
+
+CHECKS = {
+    "refused",
+    "pair",
+    "migration",
+    "standby",
+    "primary",
+    "announce",
+    "stream.lost",
+    "stream.downtime",
+}
+PATH = {"hops.in", "hops.out", "strangers", "carrier"}
+ALONE = Pair(master="eth0", standby="eth1")
+NO_LINK = ALONE.model_copy(update={"primary": "eth2", "driver": "igbvf"})
+ABORTED: dict[str, Any] = {
+    "outcome": "cancelled",
+    "runs_on": ("source",),
+    "downtime_ms": None,
+    "moments": (
+        *moved.moments()[:-1],
+        moved.moments()[-1].model_copy(update={"side": "source"}),
+    ),
+}
+
+
+CUT = {"stream": moved.stream(tuple(range(100, moved.RESUMED + 1)))}
+"""Nobody answers from the moment at which the VF is gone."""
+
+
+def stream(**changes: Any) -> dict[str, Any]:
+    return {"stream": moved.stream().model_copy(update=changes)}
+
+
+def without(event: str) -> dict[str, Any]:
+    """A timeline that lacks an event."""
+    return {"moments": tuple(m for m in moved.moments() if event not in {m.event, m.status})}
+
+
+def fdb(bridge: str, port: str) -> dict[str, Any]:
+    """Bridges that never had the guest behind that port."""
+    entries = moved.stream().fdb
+    return stream(fdb=tuple(e for e in entries if (e.bridge, e.port) != (bridge, port)))
+
+
+def checks(seen: Evidence, expected: MigrationExpectation = moved.EXPECTED) -> dict[str, Check]:
+    return {check.name: check for check in judge(moved.plan(expected), seen, ()).checks}
+
+
+def red(made: dict[str, Check]) -> set[str]:
+    return {name for name, check in made.items() if not check.outcome.green}
+
+
+def expecting(**changes: Any) -> MigrationExpectation:
+    return moved.EXPECTED.model_copy(update=changes)
+
+
+SPOILT: list[tuple[str, str, dict[str, Any]]] = [
+    ("refused", "QEMU took the migration", {"refusal": ""}),
+    ("pair", "eth0: eth1 alone", {"before": ALONE}),
+    ("pair", "has no carrier", {"before": NO_LINK}),
+    ("migration", "runs on source and target", {"runs_on": ("source", "target")}),
+    ("migration", "runs on neither side", {"runs_on": ()}),
+    ("standby", "none of 95 answered", CUT),
+    ("primary", "eth1 alone; at last", {"after": ALONE}),
+    ("primary", "has no carrier", {"after": NO_LINK}),
+    ("announce", "nobody announced", stream(announcements=moved.stream().announcements[:1])),
+    ("announce", "br1 finds it behind tap1 not", fdb("br1", "tap1")),
+    ("announce", "br0 behind tap0", stream(fdb=moved.stream().fdb[:4])),
+    ("stream.lost", "1 of them while one path", {"stream": moved.stream((*moved.LOST, 30))}),
+]
+
+REMOVED: list[tuple[set[str], str, dict[str, Any]]] = [
+    ({"standby", "primary", "stream.lost", "stream.downtime"}, "lost 3 packets", stream(drops=3)),
+    (
+        {"standby", "primary", "stream.lost", "stream.downtime"},
+        "no numbered probe",
+        stream(answers=()),
+    ),
+    ({"standby"}, "no MIGRATION active", without("active")),
+    (
+        {"standby", "primary", "stream.lost", "stream.downtime", "announce"},
+        "no RESUME",
+        without("RESUME"),
+    ),
+]
+
+
+def test_a_good_move_passes_every_check() -> None:
+    made = checks(moved.evidence())
+    assert made.keys() >= CHECKS
+    assert {check.outcome for check in made.values()} == {Outcome.PASS}
+    words = {name: made[name].observed for name in CHECKS}
+    assert words["standby"] == "95 through tap0 of 95 answered"
+    assert words["stream.lost"] == "46 of 400 lost, 0 reordered, 0 twice"
+    assert words["stream.downtime"] == "420 ms on the wire; QEMU says 197 ms"
+    assert words["announce"] == (
+        "1 RARP and 1 ARP, the first after 5 ms; "
+        "br1 finds it behind tap1 after 5 ms, br0 behind eth2"
+    )
+
+
+@pytest.mark.parametrize(("name", "words", "changes"), SPOILT)
+def test_spoilt_evidence_fails_exactly_its_check(
+    name: str, words: str, changes: dict[str, Any]
+) -> None:
+    made = checks(moved.evidence(**changes))
+    assert red(made) == {name}
+    assert made[name].outcome is Outcome.FAIL
+    assert words in made[name].observed
+
+
+@pytest.mark.parametrize(("names", "words", "changes"), REMOVED)
+def test_missing_evidence_is_an_error(names: set[str], words: str, changes: dict[str, Any]) -> None:
+    made = checks(moved.evidence(**changes))
+    assert red(made) == names
+    assert {made[name].outcome for name in names} == {Outcome.ERROR}
+    assert all(words in made[name].observed for name in names)
+
+
+def test_no_migration_at_all_is_an_error_of_every_check() -> None:
+    made = checks(sample.evidence())
+    assert red(made) == CHECKS
+    assert {made[name].outcome for name in CHECKS} == {Outcome.ERROR}
+
+
+def test_a_longer_silence_than_allowed() -> None:
+    made = checks(moved.evidence(), expecting(downtime_ms=400))
+    assert red(made) == {"stream.downtime"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        (stream(announcements=()), "announce"),
+        (CUT, "standby"),
+    ],
+)
+def test_a_silence_that_another_check_explains_is_not_judged(
+    changes: dict[str, Any], cause: str
+) -> None:
+    made = checks(moved.evidence(**changes), expecting(downtime_ms=400))
+    assert red(made) == {cause}
+    assert made["stream.downtime"].outcome is Outcome.SKIP
+    assert made["stream.downtime"].observed.endswith(f"see {cause}")
+
+
+def test_an_aborted_move_passes_where_it_is_expected() -> None:
+    made = checks(moved.evidence(**ABORTED), expecting(outcome="cancelled"))
+    assert red(made) == set()
+    assert "announce" not in made
+
+
+def test_an_abort_that_nobody_asked_for_is_the_migration_s_fault_alone() -> None:
+    made = checks(moved.evidence(**ABORTED))
+    assert red(made) == {"migration"}
+    assert {made[name].outcome for name in (*PATH, "announce")} == {Outcome.SKIP}
+
+
+def test_a_move_that_nobody_asked_for() -> None:
+    assert red(checks(moved.evidence(), expecting(outcome="cancelled"))) == {"migration"}
+
+
+def test_a_failure_says_why() -> None:
+    failed = {**ABORTED, "outcome": "failed", "reason": "broken pipe"}
+    made = checks(moved.evidence(**failed))
+    assert made["migration"].observed == "failed after 1178 ms (broken pipe), runs on source"
+
+
+def test_the_path_means_nothing_without_its_vf() -> None:
+    made = checks(moved.evidence(after=ALONE))
+    assert {made[name].outcome for name in PATH} == {Outcome.SKIP}
+    assert made["hops.in"].observed == "another path than meant: see primary"
+
+
+def test_no_vf_where_none_is_expected() -> None:
+    expected = expecting(primary=False)
+    assert red(checks(moved.evidence(after=ALONE), expected)) == set()
+    assert red(checks(moved.evidence(), expected)) == {"primary"}
+
+
+def test_without_a_limit_the_silence_is_not_judged() -> None:
+    assert "stream.downtime" not in checks(moved.evidence(), expecting(downtime_ms=None))
+
+
+def test_losses_of_one_carrier_while_the_guest_stood_are_excused() -> None:
+    account = Account(moved.stream(), (moved.at(moved.STOPPED), moved.at(moved.RESUMED)))
+    assert account.stray == ()
+    assert [account.way(n) for pair in account.handovers for n in pair] == [
+        *(VF, "tap0"),
+        *("tap0", "tap1"),
+        *("tap1", VF),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("outage", "stray"),
+    [(range(30, 60), ()), (range(30, 45), tuple(range(30, 45)))],
+    ids=["into a change of hands", "before it"],
+)
+def test_an_outage_belongs_to_the_change_of_hands_that_it_touches(
+    outage: range, stray: tuple[int, ...]
+) -> None:
+    stood = moved.at(moved.STOPPED), moved.at(moved.RESUMED)
+    assert Account(moved.stream((*moved.LOST, *outage)), stood).stray == stray
+
+
+def test_order_and_duplicates_are_counted() -> None:
+    answers = ((0, 10), (2, 20), (1, 30), (2, 40), (3, 50))
+    seen = moved.stream(end=4).model_copy(update={"answers": answers, "carried": {}})
+    account = Account(seen)
+    assert (account.reordered, account.duplicated, account.lost) == (1, 1, ())
+
+
+def test_a_second_answer_through_a_tap_does_not_count() -> None:
+    """The bridge gave the probe to the target's tap as well, where it waited."""
+    late = (5, moved.at(300))
+    seen = moved.stream()
+    seen = seen.model_copy(update={"carried": {**seen.carried, "tap1": (late,)}})
+    assert Account(seen).way(5) == VF
