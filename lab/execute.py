@@ -45,6 +45,7 @@ from lab.plan.data import (
     Place,
     Plan,
 )
+from lab.probe.life import observe_lives
 from lab.probe.migration import Move, lives_on, observe_migration, refused
 from lab.probe.observe import observe
 
@@ -210,7 +211,8 @@ def _connect(run: _Run) -> None:
 def _observe(run: _Run) -> Evidence:
     for guest in run.guests.values():
         _warn_of_scattered(run, guest)
-    evidence = observe(run.plan, run.host, run.guests, run.folder, run.emit)
+    look = observe if run.plan.trace is None else observe_lives
+    evidence = look(run.plan, run.host, run.guests, run.folder, run.emit)
     for guest in run.guests.values():
         guest.check()
     return evidence

@@ -20,6 +20,7 @@ from lab.plan.data import Attach, CostLevel, Facts, Place, Plan
 from lab.plan.hotplug import hotplugged
 from lab.plan.proof import with_costs
 from lab.plan.script import commands
+from lab.plan.trace import traced
 from lab.record import Listener, Record
 from lab.report.counting import costs_in
 from lab.report.judge import judge
@@ -32,9 +33,18 @@ from lab.report.result import (
     failed_result,
     paths_in,
 )
+from lab.report.trace.timeline import lives_in
 from lab.report.verdict import LEFT_BEHIND, Check
 from lab.results import open_results
 from lab.saved import save, saved_when_failed
+
+
+@dataclass(frozen=True)
+class TraceRequest:
+    """That packets be followed instead of everything proved: see `lab.plan.trace.traced`."""
+
+    nic: str | None = None
+    size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,7 @@ class RunRequest:
     sabotage: str | None = None
     attach: Attach = Attach.COLD
     rounds: int = 1
+    trace: TraceRequest | None = None
     costs: CostLevel = CostLevel.BRIEF
     out: Path | None = None
     keep: bool = False
@@ -103,20 +114,26 @@ def _draft(request: RunRequest) -> Plan:
 
 
 def _plan(request: RunRequest, facts: Facts) -> Plan:
-    """The plan, spoiled if that is asked for."""
+    """The plan, spoiled if that is asked for, and with a trace in place of the proofs."""
     plan = build(load_topology(request.topology, request.settings), facts)
     plan = with_costs(plan, request.costs)
     if request.attach is Attach.HOTPLUG:
         plan = hotplugged(plan, request.rounds)
-    if request.sabotage is None:
-        return plan
+    if request.sabotage is not None:
+        plan = _spoiled(plan, request.sabotage)
+    if request.trace is not None:
+        plan = traced(plan, request.trace.nic, request.trace.size)
+    return plan
+
+
+def _spoiled(plan: Plan, name: str) -> Plan:
     usable = {fault.name: fault for fault in sabotage.applicable(plan)}
-    if request.sabotage not in usable:
+    if name not in usable:
         raise UsageError(
-            f"{plan.topology} has no sabotage {request.sabotage!r}",
+            f"{plan.topology} has no sabotage {name!r}",
             hint=f"there are: {', '.join(usable) or 'none'}",
         )
-    return usable[request.sabotage].spoil(plan)
+    return usable[name].spoil(plan)
 
 
 def _result(
@@ -145,6 +162,7 @@ def _result(
         checks=verdict.checks,
         paths=paths_in(plan, evidence),
         costs=costs_in(evidence),
+        life=lives_in(plan, evidence),
         commands=commands_in(evidence),
         qmp={guest.name: tuple(commands(plan, guest.name).splitlines()) for guest in plan.guests},
         timings={**record.timings, "total": round(record.seconds, 3)},

@@ -18,6 +18,7 @@ from lab.record import Record
 from lab.report.case import EVIDENCE_FILE
 from lab.report.html.page import PAGE, run_page
 from lab.report.result import Result
+from lab.report.trace.perfetto import perfetto
 from lab.results import ResultsFolder
 
 RESULT_FILE = "result.json"
@@ -39,7 +40,10 @@ class Saved:
 
 
 def save(result: Result, evidence: Evidence | None, folder: ResultsFolder) -> Result:
-    """Write the result and its page; returns it with the places of all artifacts, these too."""
+    """Write the result, its page and its time lines; returns it with the places of all artifacts,
+    these too."""
+    for life in result.life:
+        folder.write(f"{life.probe}.perfetto.json", perfetto(life).encode())
     for name in (RESULT_FILE, PAGE):
         folder.write(name, b"")
     complete = result.model_copy(update={"artifacts": dict(folder.files)})

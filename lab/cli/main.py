@@ -39,6 +39,7 @@ app = App(
     suppress_keyboard_interrupt=False,  # we tell of it, see `status`
 )
 app.command("lab.cli.run:run", name="run", help="Run a topology with all its proofs.")
+app.command("lab.cli.trace:trace", name="trace", help="Follow one packet, step by step.")
 app.command("lab.cli.all:all_", name="all", help="Run all topologies; one table at the end.")
 app.command("lab.cli.ladder:ladder", name="ladder", help="What each layer costs, side by side.")
 app.command("lab.cli.report:report", name="report", help="Show a run again, or as a page.")

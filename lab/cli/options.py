@@ -23,6 +23,10 @@ Json = Annotated[bool, flag("Print one JSON document and nothing else.")]
 AttachOption = Annotated[
     Attach, Parameter(name="--attach", help="NICs from the start, or plugged in while guests run.")
 ]
+Uplink = Annotated[
+    str, Parameter(help="With --on here: a port of this machine as the port under test.")
+]
+Tester = Annotated[str, Parameter(help="With --on here: the port at the other end of its cable.")]
 Topology = Annotated[str, Parameter(help="Name of a topology, or path of a topology file.")]
 
 

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
-from lab.cli.options import AttachOption, Json, Set, Topology, flag, settings
+from lab.cli.options import AttachOption, Json, Set, Tester, Topology, Uplink, flag, settings
 from lab.errors import LabError, UsageError
 from lab.here.place import Ports
 from lab.labhost.accelerator import Choice
@@ -23,9 +23,6 @@ from lab.report.terminal import show
 from lab.report.verdict import Check, Outcome
 from lab.run import RunRequest
 from lab.run import run as run_request
-
-_UPLINK = "With --on here: a port of this machine as the port under test."
-_TESTER = "With --on here: the port at the other end of its cable."
 
 
 class _Watcher(Screen):
@@ -77,8 +74,8 @@ def run(  # noqa: PLR0913  one parameter per option
     accel: Annotated[
         Choice, Parameter(help="What the lab host, or a guest on this machine, runs on.")
     ] = Choice.AUTO,
-    uplink: Annotated[str, Parameter(help=_UPLINK)] = "",
-    tester: Annotated[str, Parameter(help=_TESTER)] = "",
+    uplink: Uplink = "",
+    tester: Tester = "",
     json: Json = False,
     attach: AttachOption = Attach.COLD,
     rounds: Annotated[
@@ -110,13 +107,19 @@ def run(  # noqa: PLR0913  one parameter per option
         out=out,
         keep=keep,
     )
+    return carry_out(request, json=json).status
+
+
+def carry_out(request: RunRequest, *, json: bool) -> Result:
+    """One run, shown while it goes and at its end. Raises what `lab.run.run` does."""
     watcher = _Watcher(Console(stderr=json), json=json)
     try:
         with watcher:
             result = run_request(request, watcher)
     except LabError as error:
         if json and not watcher.finished:
-            print(failed_result(topology, on, error).document(), flush=True)
+            document = failed_result(request.topology, request.on.place, error).document()
+            print(document, flush=True)
         raise
     watcher.finish(result)
-    return result.status
+    return result

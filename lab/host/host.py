@@ -15,7 +15,7 @@ from typing import Any
 from pyroute2 import IPRoute
 
 from lab.errors import StartError
-from lab.evidence import VfState
+from lab.evidence import LinkState, VfState
 from lab.host.namespace import Namespaces, open_namespaces
 from lab.plan.data import Place
 
@@ -117,6 +117,12 @@ class Host:
             for message in self.netlink(where).get_links()
         }
 
+    def links(self, where: str) -> tuple[LinkState, ...]:
+        """All devices of a namespace with their counters."""
+        messages = list(self.netlink(where).get_links())
+        names = {message["index"]: message.get_attr("IFLA_IFNAME") for message in messages}
+        return tuple(_link_state(where, message, names) for message in messages)
+
     def sysctl(self, where: str, name: str) -> str | None:
         """A setting below ``/proc/sys/net`` in a namespace; None where the kernel has none."""
         with self.inside(where):
@@ -182,6 +188,16 @@ def _vf_state(device: str, info: Any) -> VfState:
         vlan=info.get_attr("IFLA_VF_VLAN")["vlan"],
         trust=setting("trust"),
         spoofchk=setting("spoofchk"),
+    )
+
+
+def _link_state(where: str, message: Any, names: Mapping[int, str]) -> LinkState:
+    return LinkState(
+        where=where,
+        device=message.get_attr("IFLA_IFNAME"),
+        mtu=message.get_attr("IFLA_MTU"),
+        bridge=names.get(message.get_attr("IFLA_MASTER"), ""),
+        counters=dict(message.get_attr("IFLA_STATS64")),
     )
 
 

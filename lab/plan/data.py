@@ -473,8 +473,20 @@ class Question(Data):
     control: str = ""
 
 
+class TracePlan(Data):
+    """One NIC's packets of which every step is to be told (`lab.probe.life`).
+
+    ``probe`` says which NIC it is and who its peer, ``size`` is the length of the frames in bytes
+    without the FCS, ``hops`` are what they should pass, in the order of the way in.
+    """
+
+    probe: ProbePlan
+    size: int
+    hops: tuple[Hop, ...]
+
+
 class Plan(Data):
-    """All that one run does."""
+    """All that one run does. One with a ``trace`` follows single packets, and that is all."""
 
     topology: str
     title: str
@@ -485,3 +497,4 @@ class Plan(Data):
     expectations: tuple[Expectation, ...]
     migration: MigrationPlan | None = None
     questions: tuple[Question, ...] = ()
+    trace: TracePlan | None = None

@@ -67,6 +67,13 @@ SABOTAGES = (
         path.drop_at_bridge,
     ),
     Sabotage(
+        "small-mtu",
+        "the guest's tap has a smaller MTU than the guest, so its bridge drops full frames",
+        "reach.",
+        path.bridged_taps,
+        path.small_mtu,
+    ),
+    Sabotage(
         "wrong-driver",
         "the guest gets another NIC than expected, and binds another driver",
         "driver",

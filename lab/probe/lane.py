@@ -17,7 +17,7 @@ PATIENCE = 10
 A round trip takes 1 to 10 ms in a nested guest of an idle machine, seconds of one that is busy.
 """
 IMPATIENCE = 2
-"""The same once a whole kind has got no answer: then the path is cut, and waiting finds nothing."""
+"""The same once a packet has got no answer in that time: waiting finds nothing that comes late."""
 
 
 class Ran(Protocol):

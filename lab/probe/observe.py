@@ -117,7 +117,7 @@ def observe(
     ]
     answers = [_on_host_clock(each, views) for each in heard]
     frames = in_order(wire.frames, path.frames, *(view.frames for view in views), *answers)
-    _save(folder / PCAPNG, pcapng(frames, _names(lanes) | questions.names(plan)), emit)
+    save(folder / PCAPNG, pcapng(frames, _names(lanes) | questions.names(plan)), emit)
     return Evidence(
         place=plan.facts.place,
         qemu=next((guest.qemu_version() for guest in guests.values()), ""),
@@ -167,7 +167,7 @@ def _lanes(plan: Plan, guests: Mapping[str, Guest], tester_mac: str) -> tuple[La
             probe=probe,
             guest=guests[probe.guest],
             nic=guests[probe.guest].nics[probe.nic],
-            ends=_ends(tester_mac, guests[probe.guest], probe),
+            ends=ends_of(tester_mac, guests[probe.guest], probe),
             packets=packets(probe, numbers),
             stray=stray(numbers) if probe.device else None,
         )
@@ -175,7 +175,8 @@ def _lanes(plan: Plan, guests: Mapping[str, Guest], tester_mac: str) -> tuple[La
     )
 
 
-def _ends(tester_mac: str, guest: Guest, probe: ProbePlan) -> Ends:
+def ends_of(tester_mac: str, guest: Guest, probe: ProbePlan) -> Ends:
+    """Who is at the ends of a probe's path; ``tester_mac`` is that of the tester's device."""
     nic = next(nic for nic in guest.plan.nics if nic.id == probe.nic)
     return Ends(
         tester_mac=tester_mac,
@@ -307,6 +308,7 @@ def _names(lanes: tuple[Lane, ...]) -> dict[int, str]:
     }
 
 
-def _save(file: Path, data: bytes, emit: Emit) -> None:
+def save(file: Path, data: bytes, emit: Emit) -> None:
+    """Write a file and hand it over."""
     file.write_bytes(data)
     emit(Artifact(name=file.name), data)

@@ -48,7 +48,7 @@ def send_in(sender: socket.socket, wire: PacketCapture, lane: Lane) -> int:
             sender.send(build(ends, packet))
             if kind != "hop":
                 answers.append(wire.wait(_answer_to(packet, ends), deadline))
-        if answers and not any(answers):
+        if not all(answers):
             patience = IMPATIENCE
     return patience
 

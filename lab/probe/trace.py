@@ -35,7 +35,7 @@ class Tracing:
         self._folder = folder
         self._layouts: dict[int, Layout] = {}
 
-    def select(self, event: str, condition: str, fields: Sequence[str] = ()) -> None:
+    def select(self, event: str, condition: str = "", fields: Sequence[str] = ()) -> None:
         """Record the event (``system/name``) where a filter holds. Raises CannotError.
 
         ``fields`` are what `events` is to tell of it, in the order in which they lie.
@@ -43,12 +43,17 @@ class Tracing:
         try:
             found = layout(event, self.format(event), fields)
             self._layouts[found.number] = found
-            (self._folder / "events" / event / "filter").write_text(condition)
+            # 0 is the filter that lets everything pass.
+            (self._folder / "events" / event / "filter").write_text(condition or "0")
             (self._folder / "events" / event / "enable").write_text("1")
         except OSError as error:
             raise CannotError(
                 f"the kernel does not trace {event}: {error.strerror}", hint=_HINT
             ) from error
+
+    def knows(self, event: str) -> bool:
+        """Whether the kernel has such an event now; those of a module come with the module."""
+        return (self._folder / "events" / event).is_dir()
 
     def format(self, event: str) -> str:
         """What the kernel says of an event's fields, and how it prints them. Raises OSError."""

@@ -25,6 +25,7 @@ from lab.report.queues import queue_checks
 from lab.report.reach import reach_checks
 from lab.report.rings import ring_checks
 from lab.report.switching import switching_checks
+from lab.report.trace.checks import life_checks
 from lab.report.verdict import LEFT_BEHIND, Check, Verdict
 
 
@@ -39,7 +40,8 @@ def judge(plan: Plan, evidence: Evidence, left: tuple[str, ...] | None) -> Verdi
         for made in _nic_checks(Case(plan, evidence, expectation, _prefix(plan, expectation)))
     ]
     asked = (*question_checks(plan, evidence), *switching_checks(plan, evidence))
-    return Verdict(checks=(*checks, *asked, *_run_checks(plan, evidence, left)))
+    lives = life_checks(plan, evidence)
+    return Verdict(checks=(*checks, *asked, *lives, *_run_checks(plan, evidence, left)))
 
 
 def _prefix(plan: Plan, expectation: Expectation) -> str:

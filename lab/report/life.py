@@ -1,7 +1,7 @@
 """One packet's life: what happened to a marked probe, step by step, and in whose hands it was.
 
 This is the form in which a trace is shown (terminal, JSON, HTML, Perfetto);
-`lab.report.timeline` makes it from the kernel's events and the captures. Steps are instants,
+`lab.report.trace.timeline` makes it from the kernel's events and the captures. Steps are instants,
 spans are the times between them; both count from the moment at which the sender let go.
 """
 
@@ -32,12 +32,14 @@ class Actor(StrEnum):
 class Step(Data):
     """One event on the packet's way. ``time_ns`` counts from `Life.start_ns`.
 
-    ``where`` is ``wire``, ``host`` or the guest's name, ``device`` the network device there, if
-    any. ``event`` is the kernel's name of the event (``net_dev_queue``), or ``capture`` for a
-    stamp of a packet socket. ``what`` says it in words. ``strong`` marks the steps that tell the
-    story by themselves; ``count`` is how many like events in a row a step stands for. ``leg`` is
-    the direction in which the packet was going. ``error_ns`` is how far the stamp of a guest's
-    own clock may be off. A guest's step has no ``cpu`` and no ``tid``.
+    ``actor`` is who has the packet from here on. ``where`` is ``wire``, ``host`` or the guest's
+    name, ``device`` the network device there, if any. ``event`` is the kernel's name of the event
+    (``net_dev_queue``), or ``capture`` for a stamp of a packet socket. ``what`` says it in words.
+    ``strong`` marks the steps that tell the story by themselves; ``count`` is how many like events
+    in a row a step stands for. ``leg`` is the direction in which the packet was going. ``thread``
+    is the thread that ran, or ``softirq`` or ``hardirq`` where one had interrupted thread ``tid``.
+    ``error_ns`` is how far the stamp of a guest's own clock may be off. A guest's step has no
+    ``cpu`` and no ``tid``.
     """
 
     time_ns: int
@@ -80,8 +82,9 @@ class Loss(Data):
     """Where a packet got lost, as far as anybody saw it.
 
     ``seen_at`` is the last place where it was seen (``br0 ingress``). ``function`` is the kernel
-    function that dropped it and ``reason`` the kernel's name for why (``NOT_SPECIFIED`` where it
-    gives none); both are empty where the kernel told of no drop. ``words`` is the whole finding in
+    function that dropped it and ``reason`` the kernel's name for why: ``NOT_SPECIFIED`` where it
+    gives none, ``CONSUMED`` where it was not dropped but used up. Both are empty where the kernel
+    told of neither. ``words`` is the whole finding in
     one sentence. ``counters`` are those of all devices in the path.
     """
 
@@ -114,3 +117,8 @@ class Life(Data):
     spans: tuple[Span, ...] = ()
     loss: Loss | None = None
     notes: tuple[str, ...] = ()
+
+
+def told(lives: tuple[Life, ...]) -> tuple[Life, ...]:
+    """Those to be shown: all that were lost, else the first, which went the whole way."""
+    return tuple(life for life in lives if life.loss) or lives[:1]

@@ -16,8 +16,10 @@ from rich.text import Text
 from lab.plan.data import Direction
 from lab.report import costtable
 from lab.report.drawing import Cell, cells, duration, lines
+from lab.report.life import told
 from lab.report.result import Result, ResultPath
 from lab.report.summary import ran_on, summary
+from lab.report.trace.table import show_life
 from lab.report.verdict import Check, Outcome
 
 _WORDS = {
@@ -33,6 +35,9 @@ def show(result: Result, console: Console) -> None:
     """Print a whole result that has a verdict."""
     console.print()
     _show_paths(result.paths, console)
+    for life in told(result.life):
+        show_life(life, console)
+        console.print()
     _show_carriers(result, console)
     _show_costs(result, console)
     _show_checks(result.checks, console)

@@ -44,7 +44,13 @@ OWNERS = {
     "pygal": ("lab.report.html",),
     "pyroute2": ("lab.host",),
     "qemu": ("lab.qmp",),
-    "rich": ("lab.cli", "lab.report.screen", "lab.report.terminal", "lab.report.ladder_terminal"),
+    "rich": (
+        "lab.cli",
+        "lab.report.ladder_terminal",
+        "lab.report.screen",
+        "lab.report.terminal",
+        "lab.report.trace.table",
+    ),
     "ruamel": ("lab.model",),
     "scapy": ("lab.probe",),
 }

@@ -12,14 +12,15 @@ from tests.golden_file import GOLDEN, compare
 from tests.plans import plan_of
 
 APPLICABLE = {
-    "vhost": {"vhost-off", "drop-at-bridge", "extra-hop", "bad-checksum"},
-    "e1000": {"wrong-driver", "drop-at-bridge", "extra-hop"},
+    "vhost": {"vhost-off", "drop-at-bridge", "small-mtu", "extra-hop", "bad-checksum"},
+    "e1000": {"wrong-driver", "drop-at-bridge", "small-mtu", "extra-hop"},
     "virtio": {
         "bad-checksum",
         "drop-at-bridge",
         "extra-hop",
         "no-ioeventfd",
         "other-rings",
+        "small-mtu",
         "vhost-on",
     },
     "multiqueue": {
@@ -29,6 +30,7 @@ APPLICABLE = {
         "few-vectors",
         "no-mq",
         "one-vcpu",
+        "small-mtu",
         "vhost-off",
     },
     "macvtap": {

@@ -17,7 +17,7 @@ from lab.report.drawing import cells, duration, lines
 from lab.report.result import Result, failed_result
 from lab.report.screen import Screen
 from lab.report.terminal import show
-from tests import sample
+from tests import lives, sample
 
 
 def shown(result: Result, width: int = 80) -> str:
@@ -45,6 +45,17 @@ def test_path_is_drawn_both_ways() -> None:
     assert "same stamp" in text
     assert "+212.7 us ±14.0 us" in text
     assert "vhost-net in the host's kernel moved the packets" in text
+
+
+def test_of_traced_packets_those_that_were_lost_are_shown() -> None:
+    both = tuple(lives.life("mtu", kind) for kind in ("icmp", "hop"))
+    whole = tuple(lives.life("vhost", kind) for kind in ("icmp", "hop"))
+    lost = shown(sample.result().model_copy(update={"life": (whole[0], both[1])}))
+    assert "marked UDP packet of 1514 bytes to guest.nic0: lost" in lost
+    assert "there and back" not in lost
+    fine = shown(sample.result().model_copy(update={"life": whole}))
+    assert "an ICMP echo of 1514 bytes to guest.nic0: there and back in" in fine
+    assert "marked UDP" not in fine
 
 
 def test_paths_of_several_nics_say_whose_they_are() -> None:

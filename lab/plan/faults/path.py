@@ -17,6 +17,8 @@ from lab.plan.data import (
 from lab.plan.faults.alteration import after, with_operations, words
 from lab.plan.faults.isolation import macvtap_port
 
+_SMALL_MTU = 1400
+
 
 def drop_at_bridge(plan: Plan) -> Plan:
     """Packet sockets on the uplink are served before its tc hook, so the uplink still sees it."""
@@ -26,6 +28,22 @@ def drop_at_bridge(plan: Plan) -> Plan:
 def drop_at_macvtap(plan: Plan) -> Plan:
     """The port's packet sockets come before its tc hook, macvtap after it."""
     return _filter_port(plan, macvtap_port(plan), HOP_PORT, "drop")
+
+
+def small_mtu(plan: Plan) -> Plan:
+    """A bridge drops what is longer than the MTU of the port that it should leave by.
+
+    It allows for 14 bytes of header and 4 of a VLAN tag (is_skb_forwardable, net/core/dev.c), and
+    counts nothing.
+    """
+    taps = {operation.name for operation in plan.operations if isinstance(operation, AddTap)}
+    changed = (
+        operation.model_copy(update={"mtu": _SMALL_MTU})
+        if isinstance(operation, LinkUp) and operation.device in taps
+        else operation
+        for operation in plan.operations
+    )
+    return with_operations(plan, tuple(changed))
 
 
 def bad_checksum(plan: Plan) -> Plan:
@@ -40,9 +58,8 @@ def unverified(plan: Plan) -> bool:
 
     Any other would drop the packet, and reach would turn red as well.
     """
-    taps = any(isinstance(operation, AddTap) for operation in plan.operations)
     virtio = any(word.startswith("virtio-net-pci") for word in words(plan))
-    return bridged(plan) and taps and virtio
+    return bridged_taps(plan) and virtio
 
 
 def extra_hop(plan: Plan) -> Plan:
@@ -64,6 +81,11 @@ def extra_hop(plan: Plan) -> Plan:
 def bridged(plan: Plan) -> bool:
     """Whether a bridge has the port under test."""
     return _uplink_member(plan) is not None
+
+
+def bridged_taps(plan: Plan) -> bool:
+    """Whether guests sit with their taps on the bridge that has the port under test."""
+    return bridged(plan) and any(isinstance(operation, AddTap) for operation in plan.operations)
 
 
 def on_macvtap(plan: Plan) -> bool:

@@ -1,0 +1,114 @@
+"""Single packets and what the kernel says of them, with a network namespace as the guest."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.evidence import Evidence, LinkState
+from lab.plan.data import HOST, Plan
+from lab.plan.trace import traced
+from lab.probe import life
+from lab.probe.life import observe_lives
+from lab.probe.observe import PCAPNG
+from tests.netns import test_probe_observe as bench
+from tests.netns.test_probe_observe import GUEST, net, plan  # noqa: F401  fixtures
+
+pytestmark = pytest.mark.netns
+
+
+class Host(bench.Net):
+    """As for the whole observation, and with the state of its devices."""
+
+    def links(self, where: str) -> tuple[LinkState, ...]:
+        shown = json.loads(self.run(where, "ip", "-json", "link").stdout)
+        return tuple(
+            LinkState(
+                where=where,
+                device=link["ifname"],
+                mtu=link["mtu"],
+                bridge=link.get("master", ""),
+                counters={},
+            )
+            for link in shown
+        )
+
+
+class Monitor(bench.Monitor):
+    """A QEMU of one vCPU, whose thread is the test's own."""
+
+    def execute(self, command: str, arguments: Mapping[str, object] | None = None) -> Any:
+        assert command == "query-cpus-fast"
+        return [{"thread-id": 1}]
+
+
+@pytest.fixture
+def observed(net: bench.Net, plan: Plan, tmp_path: Path) -> Callable[[], Evidence]:  # noqa: F811
+    def run() -> Evidence:
+        guest = bench.FakeGuest(net, plan.guests[0], tmp_path / "guest", qmp=Monitor())
+        return observe_lives(
+            traced(plan), Host(net.fds), {GUEST: guest}, tmp_path, lambda _event, _data: None
+        )
+
+    return run
+
+
+def events(evidence: Evidence, kind: str, pattern: str) -> list[str]:
+    (seen,) = (life for life in evidence.lives if life.kind == kind)
+    return [line for line in seen.events if re.search(pattern, line)]
+
+
+def test_both_packets_arrive_and_their_events_are_recorded(
+    observed: Callable[[], Evidence], tmp_path: Path
+) -> None:
+    evidence = observed()
+    assert [(seen.kind, seen.answered) for seen in evidence.lives] == [
+        ("icmp", True),
+        ("hop", True),
+    ]
+    for seen in evidence.lives:
+        assert events(evidence, seen.kind, r"net_dev_queue: dev=eth1 .*len=1514")
+        assert events(evidence, seen.kind, r"netif_receive_skb: dev=eth0 .*len=1500")
+        assert events(evidence, seen.kind, r"net_dev_queue: dev=tap0 .*len=1514")
+        places = {(sighting.where, sighting.device) for sighting in seen.sightings}
+        assert places == {("wire", "eth1"), ("host", "eth0"), ("host", "tap0"), (GUEST, "eth0")}
+        bridges = {link.device: link.bridge for link in seen.before}
+        assert (bridges["eth0"], bridges["tap0"]) == ("br0", "br0")
+    assert {capture.where for capture in evidence.captures} == {"wire", "host", GUEST}
+    assert all(capture.packets and not capture.drops for capture in evidence.captures)
+    assert [clock.guest for clock in evidence.clocks] == [GUEST]
+    assert (tmp_path / PCAPNG).stat().st_size
+
+
+def test_events_and_captures_are_on_one_clock(observed: Callable[[], Evidence]) -> None:
+    """The tester's capture and the kernel's own event of the same sending."""
+    echo = observed().lives[0]
+    (queued,) = (line for line in echo.events if "net_dev_queue: dev=eth1" in line)
+    found = re.search(r" (\d+)\.(\d{6}): ", queued)
+    assert found
+    event_ns = (int(found[1]) * 1_000_000 + int(found[2])) * 1000 + echo.realtime_ns
+    (sent,) = (s for s in echo.sightings if s.device == "eth1" and s.outgoing)
+    assert abs(sent.time_ns - event_ns) < 1_000_000_000
+
+
+def test_a_frame_that_the_bridge_drops_leaves_the_drop(
+    net: bench.Net,  # noqa: F811
+    observed: Callable[[], Evidence],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    net.must(HOST, "ip link set tap0 mtu 1400")
+    # Netfilter for bridges, where it is on, cuts the packet into pieces instead.
+    net.run(HOST, "sh", "-c", "echo 0 >/proc/sys/net/bridge/bridge-nf-call-iptables")
+    monkeypatch.setattr(life, "_LEAST_SECONDS", 0.5)
+    monkeypatch.setattr(life, "_SLOWER", 1)
+    evidence = observed()
+    assert not any(seen.answered for seen in evidence.lives)
+    for seen in evidence.lives:
+        (drop,) = events(evidence, seen.kind, r"kfree_skb: .*location=br_")
+        assert "br_dev_queue_push_xmit" in drop
+        assert {link.device: link.mtu for link in seen.before}["tap0"] == 1400
