@@ -174,11 +174,14 @@ def counts(document: dict[str, Any], pattern: str) -> dict[str, float]:
 
 
 def assert_vhost_counts(document: dict[str, Any]) -> None:
-    """What vhost costs whatever else the machine does: it is counted, and nothing of it is time."""
+    """What vhost costs whatever else the machine does: it is counted, and nothing of it is time.
+
+    A busy machine may save a wake-up, never add one: who is still awake is not woken.
+    """
     seen = counts(document, "ping-pong")
     assert (seen["qemu_syscalls"], seen["exits_to_qemu"]) == (0, 0)
     assert seen["kicks"] == pytest.approx(1, rel=0.01)
-    assert seen["vhost_wakeups"] == pytest.approx(1, rel=0.01)
+    assert 0.5 <= seen["vhost_wakeups"] <= 1.01
 
 
 def test_counts_are_the_same_while_a_core_is_busy(
