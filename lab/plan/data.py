@@ -428,7 +428,8 @@ class ProbePlan(Data):
     a NIC sends). ``tcp_bytes`` go each way on one TCP connection. ``window`` is the number of round
     trips over which the carrier is counted. ``flows`` is how many UDP flows go each way to see over
     which queues they spread; 0 for none. ``device`` is the tester's device that has ``peer``; where
-    it is empty, the tester's own end of the cable.
+    it is empty, the tester's own end of the cable. ``spaced`` is whether the round trips that are
+    counted have pauses between them.
     """
 
     guest: str
@@ -440,6 +441,7 @@ class ProbePlan(Data):
     window: int = 100
     flows: int = 0
     costs: CostLevel = CostLevel.BRIEF
+    spaced: bool = True
 
 
 class End(Data):

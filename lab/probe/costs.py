@@ -5,8 +5,9 @@
     bursts              traced
 
 The same windows tell who carries the packets (`lab.probe.carrier`) and how often the guest stops
-for them (`lab.probe.exits`). Echoes are spaced, so that whoever works on one has gone to sleep
-before the next: otherwise a busy machine would save wake-ups that a quiet one makes.
+for them (`lab.probe.exits`). Where the plan says so echoes are spaced, so that whoever works on one
+has gone to sleep before the next: otherwise a busy machine would save wake-ups that a quiet one
+makes.
 """
 
 from __future__ import annotations
@@ -156,7 +157,7 @@ def observe_costs(probe: ProbePlan, guest: Guest, qemu: Qemu, sock: socket.socke
             watch = Watch(tracing, qemu, kvm=costing.kvm)
             costing.unmeasured |= watch.refused
             tracing.start()
-            _ping_pong(costing, echoes, watch, pause, probe.window * _TIMES[probe.costs])
+            _ping_pong(costing, echoes, watch, pause, probe)
             _bursts(costing, echoes, watch, pause, probe.costs)
             tracing.stop()
     except CannotError as error:
@@ -228,13 +229,14 @@ def _cpu(costing: Costing, qemu: Qemu) -> _Cpu:
 
 
 def _ping_pong(
-    costing: Costing, echoes: Echoes, watch: Watch, pause: int, round_trips: int
+    costing: Costing, echoes: Echoes, watch: Watch, pause: int, probe: ProbePlan
 ) -> None:
     """Windows with packets, and ones without between them."""
-    number = round_trips // _TRIPS
+    round_trips = probe.window * _TIMES[probe.costs]
+    after_each = pause if probe.spaced else 0
     windows = []
-    for index in range(number):
-        windows.append(_trips(echoes, pause, index * _TRIPS, round_trips))
+    for index in range(round_trips // _TRIPS):
+        windows.append(_trips(echoes, after_each, index * _TRIPS, round_trips))
         if index % _WINDOWS_BETWEEN_IDLE == _WINDOWS_BETWEEN_IDLE - 1:
             began = time.monotonic_ns()
             echoes.rest(_IDLE_TRIPS * pause)
@@ -243,12 +245,13 @@ def _ping_pong(
 
 
 def _trips(echoes: Echoes, pause: int, done: int, wanted: int) -> _Window:
-    """Some round trips with a pause after each, so that what follows one belongs to it."""
+    """Some round trips; with a pause after each, so that what follows one belongs to it."""
     began = time.monotonic_ns()
     trips = []
     for number in range(_TRIPS):
         trips.append(_answered(echoes, done + number, wanted))
-        echoes.rest(max(pause - trips[-1], pause // 2))
+        if pause:
+            echoes.rest(max(pause - trips[-1], pause // 2))
     return _Window("ping-pong", began, time.monotonic_ns(), 2 * _TRIPS, 0, tuple(trips))
 
 
