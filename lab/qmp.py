@@ -12,6 +12,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Mapping
+from concurrent import futures
 from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
@@ -147,6 +148,7 @@ class Qmp:
         try:
             ending.result(timeout=5.0)
         finally:
+            futures.wait([ending], timeout=5.0)  # Ctrl-C may have cut the first wait short
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(timeout=5.0)
             self._loop.close()
