@@ -156,10 +156,11 @@ def observe_costs(probe: ProbePlan, guest: Guest, qemu: Qemu, sock: socket.socke
         with open_tracing() as tracing:
             watch = Watch(tracing, qemu, kvm=costing.kvm)
             costing.unmeasured |= watch.refused
-            tracing.start()
-            _ping_pong(costing, echoes, watch, pause, probe)
-            _bursts(costing, echoes, watch, pause, probe.costs)
-            tracing.stop()
+            for windows in (_ping_pong, _bursts):
+                tracing.start()
+                recorded = windows(echoes, pause, probe)
+                tracing.stop()
+                _close(costing, watch, recorded)
     except CannotError as error:
         costing.missing = (error.message,)
     return costing
@@ -228,9 +229,7 @@ def _cpu(costing: Costing, qemu: Qemu) -> _Cpu:
     return _Cpu(time.monotonic_ns(), groups)
 
 
-def _ping_pong(
-    costing: Costing, echoes: Echoes, watch: Watch, pause: int, probe: ProbePlan
-) -> None:
+def _ping_pong(echoes: Echoes, pause: int, probe: ProbePlan) -> list[_Window]:
     """Windows with packets, and ones without between them."""
     round_trips = probe.window * _TIMES[probe.costs]
     after_each = pause if probe.spaced else 0
@@ -241,7 +240,7 @@ def _ping_pong(
             began = time.monotonic_ns()
             echoes.rest(_IDLE_TRIPS * pause)
             windows.append(_Window("idle", began, time.monotonic_ns()))
-    _close(costing, watch, windows)
+    return windows
 
 
 def _trips(echoes: Echoes, pause: int, done: int, wanted: int) -> _Window:
@@ -255,17 +254,17 @@ def _trips(echoes: Echoes, pause: int, done: int, wanted: int) -> _Window:
     return _Window("ping-pong", began, time.monotonic_ns(), 2 * _TRIPS, 0, tuple(trips))
 
 
-def _bursts(costing: Costing, echoes: Echoes, watch: Watch, pause: int, level: CostLevel) -> None:
+def _bursts(echoes: Echoes, pause: int, probe: ProbePlan) -> list[_Window]:
     """The windows are as many as a slow path lets them be within a time."""
     windows: list[_Window] = []
-    end = time.monotonic() + _BURST_SECONDS[level]
+    end = time.monotonic() + _BURST_SECONDS[probe.costs]
     while len(windows) < _LEAST_BURST_WINDOWS or (
         len(windows) < _MOST_BURST_WINDOWS and time.monotonic() < end
     ):
         began = time.monotonic_ns()
-        packets, lost = _burst_window(echoes, pause, _BURSTS[level])
+        packets, lost = _burst_window(echoes, pause, _BURSTS[probe.costs])
         windows.append(_Window("burst", began, time.monotonic_ns(), packets, lost))
-    _close(costing, watch, windows)
+    return windows
 
 
 def _close(costing: Costing, watch: Watch, windows: list[_Window]) -> None:
