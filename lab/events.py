@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from lab.data import Data
-from lab.evidence import Evidence
+from lab.evidence.whole import Evidence
 
 
 class Stage(Data):

@@ -22,7 +22,9 @@ from pathlib import Path
 
 from lab.errors import LabError, StartError
 from lab.events import Artifact, Emit, Failed, Held, Note, Observed, Stage, Undone
-from lab.evidence import Evidence, HotplugEvidence, MigrationEvidence, Pair
+from lab.evidence.guest import HotplugEvidence, Pair
+from lab.evidence.migration import MigrationEvidence
+from lab.evidence.whole import Evidence
 from lab.guest.hotplug import Hotplug
 from lab.guest.memory import scattered_mib
 from lab.guest.migration import Sides
@@ -32,19 +34,9 @@ from lab.host.fds import open_fds
 from lab.host.host import Host, open_host
 from lab.host.kernel import open_kernel_log
 from lab.host.operations import Operations
-from lab.plan.data import (
-    VETH,
-    WIRE,
-    AddVeth,
-    Facts,
-    FillChecksums,
-    GuestPlan,
-    LinkUp,
-    MigrationPlan,
-    Operation,
-    Place,
-    Plan,
-)
+from lab.plan.data import VETH, Facts, GuestPlan, MigrationPlan, Place, Plan
+from lab.plan.operations import AddVeth, FillChecksums, LinkUp, Operation
+from lab.plan.where import WIRE
 from lab.probe.life import observe_lives
 from lab.probe.migration import Move, lives_on, observe_migration, refused
 from lab.probe.observe import observe

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from lab import machine
 from lab.errors import UsageError
-from lab.evidence import Evidence
+from lab.evidence.whole import Evidence
 from lab.labhost.accelerator import Choice
 from lab.plan.data import CostLevel, Place
 from lab.report import measured

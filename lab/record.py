@@ -17,7 +17,7 @@ from lab.errors import (
     UsageError,
 )
 from lab.events import Artifact, Event, Failed, Held, Observed, Stage, Undone
-from lab.evidence import Evidence
+from lab.evidence.whole import Evidence
 from lab.images.progress import Progress
 from lab.results import ResultsFolder
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from lab import machine
 from lab.errors import InterruptedRunError, LabError, UsageError
-from lab.evidence import Evidence
+from lab.evidence.whole import Evidence
 from lab.model.load import load_topology
 from lab.places import OpenPlace, WantedPlace, check, facts_of, open_place
 from lab.plan import sabotage

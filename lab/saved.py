@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from lab.data import Data
 from lab.errors import CannotError, LabError, UsageError
 from lab.events import Note
-from lab.evidence import Evidence
+from lab.evidence.whole import Evidence
 from lab.record import Record
 from lab.report.case import EVIDENCE_FILE
 from lab.report.html.page import PAGE, run_page

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from lab.evidence import Evidence, LifeEvidence
+from lab.evidence.life import LifeEvidence
+from lab.evidence.whole import Evidence
 from lab.plan.data import Plan
 from lab.plan.trace import traced
 from lab.report.life import Life

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from lab.evidence import (
-    Announcement,
-    Evidence,
-    FdbEntry,
-    MigrationEvidence,
-    Moment,
-    Pair,
-    StreamEvidence,
-)
+from lab.evidence.guest import Pair
+from lab.evidence.migration import Announcement, FdbEntry, MigrationEvidence, Moment, StreamEvidence
+from lab.evidence.whole import Evidence
 from lab.plan.data import MigrationExpectation, Plan, Segment
 from tests import sample
 

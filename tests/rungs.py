@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import get_args
 
-from lab.evidence import Capture, CarrierEvidence, Device, Evidence, MarkedProbe, Sighting, Thread
+from lab.evidence.carrier import CarrierEvidence, Thread
+from lab.evidence.host import Device
+from lab.evidence.packets import Capture, MarkedProbe, Sighting
+from lab.evidence.whole import Evidence
 from lab.ladder import LAYERS
 from lab.plan.data import Carrier, Direction, Place
 from lab.report.costs import Costs, Count, Counted, Latency, Pattern, Tcp

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from lab.evidence import (
-    Capture,
-    CarrierEvidence,
-    Clock,
-    CostsEvidence,
-    CostWindow,
-    DueEvidence,
-    Evidence,
-    Exchange,
-    GuestEvidence,
-    Machine,
-    MarkedProbe,
-    NicEvidence,
-    Sighting,
-    Thread,
-)
+from lab.evidence.carrier import CarrierEvidence, Thread
+from lab.evidence.costs import CostsEvidence, CostWindow, DueEvidence, Machine
+from lab.evidence.guest import GuestEvidence, NicEvidence
+from lab.evidence.packets import Capture, Clock, Exchange, MarkedProbe, Sighting
+from lab.evidence.whole import Evidence
 from lab.plan.data import (
     Carrier,
     Direction,

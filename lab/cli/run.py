@@ -16,7 +16,8 @@ from lab.errors import LabError, UsageError
 from lab.here.place import Ports
 from lab.labhost.accelerator import Choice
 from lab.places import WantedPlace
-from lab.plan.data import WIRE, Attach, CostLevel, Place, Plan
+from lab.plan.data import Attach, CostLevel, Place, Plan
+from lab.plan.where import WIRE
 from lab.report.result import Result, failed_result
 from lab.report.screen import Screen
 from lab.report.terminal import show

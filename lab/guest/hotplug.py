@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import LabError, StartError
-from lab.evidence import Holdings, HotplugEvidence
+from lab.evidence.guest import Holdings, HotplugEvidence
 from lab.guest.qemu import Guest
 from lab.plan.data import Fd, NicPlan
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lab.errors import LabError, StartError
-from lab.evidence import Moment
+from lab.evidence.migration import Moment
 from lab.guest.qemu import Guest
 from lab.plan.data import MigrationPlan
 from lab.qmp import RefusedError

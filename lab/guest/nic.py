@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from lab.errors import StartError
-from lab.evidence import NicEvidence
+from lab.evidence.guest import NicEvidence
 from lab.guest.agent import Agent
 from lab.plan.data import NicPlan
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lab.errors import StartError
-from lab.evidence import Pair
+from lab.evidence.guest import Pair
 from lab.guest.qemu import Guest
 
 # A primary comes when virtio_net has said that it knows pairs: after the guest's boot has loaded

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Literal
 
 from lab.errors import CannotError, LabError
-from lab.evidence import GuestEvidence, NicEvidence
+from lab.evidence.guest import GuestEvidence, NicEvidence
 from lab.guest.agent import Agent, Result
 from lab.guest.nic import configure
 from lab.guest.process import Process, Words, start_process
 from lab.host.fds import VHOST_HINT, VHOST_NET, open_fds
 from lab.host.host import Host
-from lab.plan.data import HOST, Facts, Fd, GuestPlan
+from lab.plan.data import Facts, Fd, GuestPlan
+from lab.plan.where import HOST
 from lab.qmp import Qmp
 
 # The longest a guest may take to boot, and one of its NICs to come up. Far above what was measured

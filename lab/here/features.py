@@ -20,7 +20,8 @@ from lab.host.fds import VHOST_NET
 from lab.host.host import open_host
 from lab.host.operations import Operations
 from lab.model.topology import Topology
-from lab.plan.data import AddBridge, AddMacvtap, AddTap, AddVeth, Operation, Place
+from lab.plan.data import Place
+from lab.plan.operations import AddBridge, AddMacvtap, AddTap, AddVeth, Operation
 from lab.probe.trace import open_tracing
 
 T = TypeVar("T")

@@ -22,7 +22,8 @@ from lab.labhost.machine import Accelerator
 from lab.labhost.process import Program, running
 from lab.labhost.setup import Images
 from lab.paths import python_path
-from lab.plan.data import HOST, VETH, WIRE, Facts, Place, Plan, Port
+from lab.plan.data import VETH, Facts, Place, Plan, Port
+from lab.plan.where import HOST, WIRE
 
 _ENTRY = "the run"
 # The longest that an undo takes: a guest that does not quit is killed after 5 s.

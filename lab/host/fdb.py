@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lab.evidence import FdbEntry
+from lab.evidence.migration import FdbEntry
 from lab.host.host import Host
-from lab.plan.data import HOST
+from lab.plan.where import HOST
 
 _RTMGRP_NEIGH = 4
 _RTM_NEWNEIGH = 28

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from lab.errors import CannotError, StartError
 from lab.host.host import Host
-from lab.plan.data import HOST, Fd
+from lab.plan.data import Fd
+from lab.plan.where import HOST
 
 VHOST_NET = "/dev/vhost-net"
 VHOST_HINT = "modprobe vhost_net, or run with --on labhost"

@@ -15,7 +15,8 @@ from typing import Any
 from pyroute2 import IPRoute
 
 from lab.errors import StartError
-from lab.evidence import LinkState, VfState
+from lab.evidence.host import VfState
+from lab.evidence.life import LinkState
 from lab.host.namespace import Namespaces, open_namespaces
 from lab.plan.data import Place
 

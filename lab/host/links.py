@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from lab.host.host import Host, Link
 from lab.host.undo import UndoStack
-from lab.plan.data import AddAddress, AddBridge, AddMember, AddVeth, AddVlan, LinkUp
+from lab.plan.operations import AddAddress, AddBridge, AddMember, AddVeth, AddVlan, LinkUp
 
 
 def add_bridge(host: Host, op: AddBridge, undos: UndoStack) -> None:

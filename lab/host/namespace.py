@@ -15,7 +15,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from lab.errors import CannotError
-from lab.plan.data import HOST, WIRE, Place
+from lab.plan.data import Place
+from lab.plan.where import HOST, WIRE
 
 _CLONE_NEWNET = 0x40000000
 _CLONE_NEWNS = 0x00020000

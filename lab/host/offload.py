@@ -9,7 +9,7 @@ import struct
 
 from lab.host.host import Host
 from lab.host.undo import UndoStack
-from lab.plan.data import FillChecksums
+from lab.plan.operations import FillChecksums
 
 # linux/sockios.h, linux/ethtool.h (ETHTOOL_GTXCSUM and ETHTOOL_STXCSUM: struct ethtool_value)
 _SIOCETHTOOL = 0x8946

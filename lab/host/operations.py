@@ -17,8 +17,9 @@ from lab.host import links, offload, pci, taps
 from lab.host.host import Host
 from lab.host.refusal import refuse_early
 from lab.host.undo import UndoStack, reason
-from lab.plan import data
-from lab.plan.data import Operation
+from lab.plan import operations
+from lab.plan.operations import Operation
+from lab.plan.where import HOST
 
 _Handler = Callable[[Host, Any, UndoStack], None]
 _PCI = "PCI"
@@ -72,25 +73,25 @@ class Operations:
 def describe(operation: Operation) -> str:  # noqa: C901  one case an operation
     """An operation in a few words, for error messages."""
     match operation:
-        case data.AddMember():
+        case operations.AddMember():
             text = f"put {operation.device} into bridge {operation.bridge}"
-        case data.LinkUp():
+        case operations.LinkUp():
             text = f"set {operation.device} up"
-        case data.FillChecksums():
+        case operations.FillChecksums():
             text = f"switch checksum offload of {operation.device} off"
-        case data.AddAddress():
+        case operations.AddAddress():
             text = f"add {operation.cidr} to {operation.device}"
-        case data.AddVfs():
+        case operations.AddVfs():
             text = f"make {operation.count} VFs on {operation.device}"
-        case data.SetVf():
+        case operations.SetVf():
             text = f"set VF {operation.index} of {operation.device}"
-        case data.BindVfio():
+        case operations.BindVfio():
             text = f"bind {operation.pci} to vfio-pci"
-        case data.Exec():
+        case operations.Exec():
             text = f"run {shlex.join(operation.argv)}"
         case _:
             text = f"add {operation.op} {operation.name}"
-    return f"{text} in {operation.where}" if operation.where != data.HOST else text
+    return f"{text} in {operation.where}" if operation.where != HOST else text
 
 
 def _things(operation: Operation) -> tuple[_Thing, ...]:
@@ -99,14 +100,14 @@ def _things(operation: Operation) -> tuple[_Thing, ...]:
     for field in ("name", "device", "port"):
         if hasattr(operation, field):
             names += ((operation.where, getattr(operation, field)),)
-    if isinstance(operation, data.AddVeth):
+    if isinstance(operation, operations.AddVeth):
         names += ((operation.peer_where, operation.peer),)
-    if isinstance(operation, data.AddVfs | data.BindVfio):
+    if isinstance(operation, operations.AddVfs | operations.BindVfio):
         names += ((_PCI, operation.pci),)
     return names
 
 
-def _run(host: Host, op: data.Exec, undos: UndoStack) -> None:
+def _run(host: Host, op: operations.Exec, undos: UndoStack) -> None:
     if op.undo:
         undos.push(shlex.join(op.undo), lambda: _program(host, op.where, op.undo))
     _program(host, op.where, op.argv)

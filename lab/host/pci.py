@@ -17,7 +17,8 @@ from lab.host.refusal import refuse_group
 from lab.host.reload import load_with_vfs, set_vf_count
 from lab.host.undo import UndoStack
 from lab.pci import find_function
-from lab.plan.data import HOST, AddVfs, BindVfio, LinkUp, SetVf
+from lab.plan.operations import AddVfs, BindVfio, LinkUp, SetVf
+from lab.plan.where import HOST
 
 _DEVICES = Path("/sys/bus/pci/devices")
 _DRIVERS = Path("/sys/bus/pci/drivers")

@@ -15,7 +15,9 @@ from pathlib import Path
 from lab.errors import CannotError
 from lab.host.host import Host
 from lab.pci import PciFunction, find_function, group_of, iommu_width, read_functions
-from lab.plan.data import HOST, AddVfs, BindVfio, Operation, Place
+from lab.plan.data import Place
+from lab.plan.operations import AddVfs, BindVfio, Operation
+from lab.plan.where import HOST
 
 _MIB = 1 << 20
 _CAP_IPC_LOCK = 14  # linux/capability.h

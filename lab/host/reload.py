@@ -17,7 +17,8 @@ from lab.host.host import Host, Link
 from lab.host.links import restore
 from lab.host.undo import UndoStack
 from lab.pci import find_function, read_functions
-from lab.plan.data import HOST, WIRE, AddVfs
+from lab.plan.operations import AddVfs
+from lab.plan.where import HOST, WIRE
 
 _DEVICES = Path("/sys/bus/pci/devices")
 _MODPROBE_D = Path("/etc/modprobe.d")

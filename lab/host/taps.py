@@ -10,7 +10,7 @@ from lab.errors import CannotError
 from lab.host.host import Host
 from lab.host.links import delete, quieten
 from lab.host.undo import UndoStack
-from lab.plan.data import AddMacvtap, AddTap
+from lab.plan.operations import AddMacvtap, AddTap
 
 # linux/if_tun.h
 _TUNSETIFF = 0x400454CA

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 from lab.errors import CannotError
 from lab.model.topology import Nic, Vf
-from lab.plan.data import (
-    WIRE,
+from lab.plan.data import FunctionPlan, Port
+from lab.plan.operations import (
     AddAddress,
     AddBridge,
     AddMacvtap,
@@ -19,12 +19,11 @@ from lab.plan.data import (
     AddVfs,
     AddVlan,
     BindVfio,
-    FunctionPlan,
     LinkUp,
     Operation,
-    Port,
     SetVf,
 )
+from lab.plan.where import WIRE
 from lab.plan.wiring import PREFIX, RELAY, Seat, Wiring
 
 

@@ -7,18 +7,9 @@ from collections.abc import Iterator
 from lab.model.topology import Expect, Nic
 from lab.model.words import HopWord, PortName
 from lab.plan import migration
-from lab.plan.data import (
-    HOST,
-    WIRE,
-    Carrier,
-    CostLevel,
-    Exits,
-    Expectation,
-    Hop,
-    Plan,
-    ProbePlan,
-)
+from lab.plan.data import Carrier, CostLevel, Exits, Expectation, Hop, Plan, ProbePlan
 from lab.plan.links import function_plan
+from lab.plan.where import HOST, WIRE
 from lab.plan.wiring import Seat, Wiring
 
 # From the smallest frame to the MTU of 1500; 61 has an odd payload, which checksums pad.

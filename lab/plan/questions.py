@@ -7,7 +7,8 @@ from lab.model.reach import WIRE as WIRE_WORD
 from lab.model.reach import control_of, host_anchor
 from lab.model.topology import Reach
 from lab.model.words import PortName
-from lab.plan.data import HOST, WIRE, End, Question
+from lab.plan.data import End, Question
+from lab.plan.where import HOST, WIRE
 from lab.plan.wiring import Wiring
 
 # They stand in the IP header only: the host's own stack has no address on the path.

@@ -7,8 +7,10 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
-from lab.plan.data import WIRE, AddMacvtap, Fd, GuestPlan, Plan
+from lab.plan.data import Fd, GuestPlan, Plan
+from lab.plan.operations import AddMacvtap
 from lab.plan.shell import step
+from lab.plan.where import WIRE
 
 _PLACE = re.compile(r"\{(chan|file|fd):([^}]+)\}")
 _FIRST_FD = 3

@@ -6,9 +6,7 @@ import shlex
 from dataclasses import dataclass
 from functools import singledispatch
 
-from lab.plan.data import (
-    HOST,
-    WIRE,
+from lab.plan.operations import (
     AddAddress,
     AddBridge,
     AddMacvtap,
@@ -24,6 +22,7 @@ from lab.plan.data import (
     Operation,
     SetVf,
 )
+from lab.plan.where import HOST, WIRE
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from lab.evidence import Capture
+from lab.evidence.packets import Capture
 from lab.probe.mark import MAGIC, MARK_OFFSET, SOLICITATION_MARK_OFFSET, number_in
 
 _ETH_P_ALL = 3

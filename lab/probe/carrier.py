@@ -8,7 +8,7 @@ count; of VFIO the interrupts that the host's kernel takes and hands on to the g
 
 from __future__ import annotations
 
-from lab.evidence import CarrierEvidence, Thread
+from lab.evidence.carrier import CarrierEvidence, Thread
 from lab.plan.data import ProbePlan
 from lab.probe.costs import Costing
 from lab.probe.lane import Monitor

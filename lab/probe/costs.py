@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from lab.errors import CannotError
-from lab.evidence import CostsEvidence, CostWindow, DueEvidence, TcpEvidence, Trial
+from lab.evidence.costs import CostsEvidence, CostWindow, DueEvidence, TcpEvidence, Trial
 from lab.plan.data import CostLevel, ProbePlan
 from lab.probe.echoes import Echoes
 from lab.probe.lane import Guest, Lane

@@ -7,7 +7,7 @@ KVM only; a register that QEMU plays is one to QEMU as well.
 
 from __future__ import annotations
 
-from lab.evidence import ExitsEvidence
+from lab.evidence.carrier import ExitsEvidence
 from lab.plan.data import ProbePlan
 from lab.probe.costs import Costing
 from lab.probe.watch import EXITS, TO_QEMU

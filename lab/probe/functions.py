@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lab.errors import StartError
-from lab.evidence import MacAttempt, Unseen, VfState
+from lab.evidence.host import MacAttempt, VfState
+from lab.evidence.packets import Unseen
 from lab.pci import PciFunction, read_functions
-from lab.plan.data import HOST, WIRE, FunctionPlan, Plan, ProbePlan, SetVf
+from lab.plan.data import FunctionPlan, Plan, ProbePlan
+from lab.plan.operations import SetVf
+from lab.plan.where import HOST, WIRE
 from lab.probe.capture import Frame
 from lab.probe.lane import Lane
 from lab.probe.mark import MAGIC, MARK_OFFSET, Packet
@@ -45,7 +48,7 @@ class Host(Protocol):
 
 @dataclass(frozen=True)
 class Functions:
-    """The PCI side of a run; see `lab.evidence.Evidence` for each."""
+    """The PCI side of a run; see `lab.evidence.whole.Evidence` for each."""
 
     seen: tuple[PciFunction, ...] = ()
     vfs: tuple[VfState, ...] = ()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from lab.evidence import Clock, MarkedProbe, Sighting
-from lab.plan.data import HOST, WIRE, Direction, ProbePlan
+from lab.evidence.packets import Clock, MarkedProbe, Sighting
+from lab.plan.data import Direction, ProbePlan
+from lab.plan.where import HOST, WIRE
 from lab.probe.capture import Frame
 from lab.probe.frames import Ends, checksums_good, source
 from lab.probe.mark import Packet

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from scapy.utils import RawPcapReader
 
 from lab.errors import StartError
-from lab.evidence import Capture, NicEvidence
+from lab.evidence.guest import NicEvidence
+from lab.evidence.packets import Capture
 from lab.plan.data import Direction
 from lab.probe.capture import FILTER_EXPRESSION, Frame, untagged
 from lab.probe.frames import checksum_left_out, echo_request

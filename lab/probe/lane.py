@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lab.evidence import GuestEvidence, NicEvidence
+from lab.evidence.guest import GuestEvidence, NicEvidence
 from lab.plan.data import GuestPlan, ProbePlan
 from lab.probe.frames import Ends
 from lab.probe.mark import Packet

@@ -21,8 +21,11 @@ from typing import Literal, Protocol
 
 from lab import machine
 from lab.events import Emit
-from lab.evidence import Evidence, LifeEvidence, LinkState, Machine, TracedThread
-from lab.plan.data import HOST, WIRE, Direction, Plan, TracePlan
+from lab.evidence.costs import Machine
+from lab.evidence.life import LifeEvidence, LinkState, TracedThread
+from lab.evidence.whole import Evidence
+from lab.plan.data import Direction, Plan, TracePlan
+from lab.plan.where import HOST, WIRE
 from lab.probe import inside, observe
 from lab.probe.capture import Frame, PacketCapture, open_capture
 from lab.probe.frames import SOURCE_PORT, build, is_arp, source, who_has

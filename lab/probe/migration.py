@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.events import Artifact, Emit, Note
-from lab.evidence import MigrationEvidence, Pair
+from lab.evidence.guest import Pair
+from lab.evidence.migration import MigrationEvidence
 from lab.guest.migration import Sides, migrate, moments, refusal
 from lab.guest.pair import PAIR_SECONDS, pair
 from lab.guest.qemu import Guest, start

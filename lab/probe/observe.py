@@ -13,22 +13,14 @@ from typing import Protocol
 
 from lab import machine
 from lab.events import Artifact, Emit
-from lab.evidence import (
-    Capture,
-    CarrierEvidence,
-    Clock,
-    CostsEvidence,
-    Device,
-    Evidence,
-    Exchange,
-    ExitsEvidence,
-    Machine,
-    MarkedProbe,
-    QueuesEvidence,
-    RingEvidence,
-    VfState,
-)
-from lab.plan.data import HOST, WIRE, AddBridge, CostLevel, Expectation, Plan, ProbePlan
+from lab.evidence.carrier import CarrierEvidence, ExitsEvidence, QueuesEvidence, RingEvidence
+from lab.evidence.costs import CostsEvidence, Machine
+from lab.evidence.host import Device, VfState
+from lab.evidence.packets import Capture, Clock, Exchange, MarkedProbe
+from lab.evidence.whole import Evidence
+from lab.plan.data import CostLevel, Expectation, Plan, ProbePlan
+from lab.plan.operations import AddBridge
+from lab.plan.where import HOST, WIRE
 from lab.probe import inside, questions
 from lab.probe.capture import Frame, PacketCapture, open_capture
 from lab.probe.carrier import carrier_evidence

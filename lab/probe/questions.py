@@ -21,8 +21,10 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 from scapy.utils import checksum
 
-from lab.evidence import Asked, Capture, NicEvidence, Seen
-from lab.plan.data import WIRE, End, Plan, Question
+from lab.evidence.guest import NicEvidence
+from lab.evidence.packets import Asked, Capture, Seen
+from lab.plan.data import End, Plan, Question
+from lab.plan.where import WIRE
 from lab.probe import inside
 from lab.probe.capture import Frame, PacketCapture
 from lab.probe.frames import SOURCE_PORT, Ends, is_arp, who_has

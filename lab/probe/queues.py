@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface
 
 from lab.errors import CannotError, StartError
-from lab.evidence import QueueCount, QueuesEvidence, Thread
+from lab.evidence.carrier import QueueCount, QueuesEvidence, Thread
 from lab.plan.data import Direction
 from lab.probe import qstats
 from lab.probe.frames import build

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 
-from lab.evidence import Trial
+from lab.evidence.costs import Trial
 from lab.probe.echoes import Echoes
 
 SIZES = (64, 512, 1518)

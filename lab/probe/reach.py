@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
-from lab.evidence import Exchange
-from lab.plan.data import WIRE, Direction, ProbePlan
+from lab.evidence.packets import Exchange
+from lab.plan.data import Direction, ProbePlan
+from lab.plan.where import WIRE
 from lab.probe.capture import Frame, PacketCapture
 from lab.probe.frames import Ends, build, carries, checksums_good, is_arp, source, who_has
 from lab.probe.inside import Answers

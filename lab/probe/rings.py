@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from lab.evidence import RingEvidence
+from lab.evidence.carrier import RingEvidence
 from lab.probe.lane import Guest, Lane, Monitor
 from lab.qmp import RefusedError
 

@@ -16,10 +16,11 @@ from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Interface
 
 from lab.errors import StartError
-from lab.evidence import Announcement, StreamEvidence
+from lab.evidence.migration import Announcement, StreamEvidence
 from lab.host.fdb import FdbWatch
 from lab.host.host import Host
-from lab.plan.data import HOST, WIRE, Direction, Facts, MigrationPlan, NicPlan
+from lab.plan.data import Direction, Facts, MigrationPlan, NicPlan
+from lab.plan.where import HOST, WIRE
 from lab.probe.capture import WITH_RARP, Frame, PacketCapture, open_capture
 from lab.probe.frames import Ends, build, echo_request, source
 from lab.probe.mark import MAGIC, Packet

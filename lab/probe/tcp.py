@@ -8,7 +8,7 @@ import subprocess
 import time
 
 from lab.errors import CannotError
-from lab.evidence import TcpEvidence
+from lab.evidence.costs import TcpEvidence
 from lab.probe.frames import Ends
 from lab.probe.lane import Guest, Lane
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lab.evidence import TracedThread
+from lab.evidence.life import TracedThread
 from lab.probe.lane import Guest
 from lab.probe.qemu import look
 

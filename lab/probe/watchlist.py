@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from lab.evidence import TracedThread
+from lab.evidence.life import TracedThread
 from lab.probe.trace import Tracing
 
 _FRAME = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from lab.plan.data import HOST
+from lab.plan.where import HOST
 from lab.report.case import EVIDENCE_FILE, Case, Finding, MissingError, check
 from lab.report.verdict import Check
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from lab.plan.data import HOST, AddMacvtap, AddMember, AddVfs, Expectation, Plan
+from lab.plan.data import Expectation, Plan
+from lab.plan.operations import AddMacvtap, AddMember, AddVfs
+from lab.plan.where import HOST
 
 
 def bystanders(plan: Plan, senders: Collection[str], own: Collection[str]) -> frozenset[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from lab.evidence import CarrierEvidence
+from lab.evidence.carrier import CarrierEvidence
 from lab.plan.data import Carrier, Place
 from lab.report.case import EVIDENCE_FILE, Case, Finding, check
 from lab.report.verdict import Check

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lab.errors import LabError
-from lab.evidence import CarrierEvidence, Evidence, Exchange, NicEvidence
+from lab.evidence.carrier import CarrierEvidence
+from lab.evidence.guest import NicEvidence
+from lab.evidence.packets import Exchange
+from lab.evidence.whole import Evidence
 from lab.plan.data import Direction, Expectation, Plan, ProbePlan
 from lab.report.path import Path, paths_of
 from lab.report.verdict import Check, Outcome

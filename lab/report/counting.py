@@ -10,15 +10,10 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lab.evidence import (
-    CostsEvidence,
-    CostWindow,
-    DueEvidence,
-    Evidence,
-    TcpEvidence,
-    Trial,
-)
-from lab.plan.data import HOST, Direction
+from lab.evidence.costs import CostsEvidence, CostWindow, DueEvidence, TcpEvidence, Trial
+from lab.evidence.whole import Evidence
+from lab.plan.data import Direction
+from lab.plan.where import HOST
 from lab.report.costs import Costs, Count, Counted, Latency, Pattern, Tcp, ZeroLoss
 
 TO_QEMU = "exits_to_qemu"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lab.plan.data import HOST, WIRE, Carrier
+from lab.plan.data import Carrier
+from lab.plan.where import HOST, WIRE
 from lab.report.path import PathHop
 from lab.report.result import ResultPath
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from lab.evidence import ExitsEvidence
+from lab.evidence.carrier import ExitsEvidence
 from lab.plan.data import Exits
 from lab.report.case import EVIDENCE_FILE, Case, Finding, MissingError, check
 from lab.report.verdict import Check

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from lab.plan.data import HOST, WIRE, AddBridge, Direction, Hop
+from lab.plan.data import Direction, Hop
+from lab.plan.operations import AddBridge
+from lab.plan.where import HOST, WIRE
 from lab.report.bystanders import bystanders, vf_port
 from lab.report.case import CAPTURE_FILE, Case, Finding, MissingError, check
 from lab.report.path import disorder, probes_of, strangers

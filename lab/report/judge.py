@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 
-from lab.evidence import Evidence
+from lab.evidence.whole import Evidence
 from lab.plan.data import Expectation, Plan
 from lab.report.absent import absent_check
 from lab.report.carrier import carrier_check

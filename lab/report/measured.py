@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from lab.evidence import CarrierEvidence, Evidence, QueuesEvidence
-from lab.plan.data import HOST
+from lab.evidence.carrier import CarrierEvidence, QueuesEvidence
+from lab.evidence.whole import Evidence
+from lab.plan.where import HOST
 from lab.report.costs import Costs, Count, Counted
 from lab.report.quantities import BRIDGES, HOST_HOPS, QUANTITIES, THREADS, Group
 from lab.report.result import Result

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from lab.evidence import MigrationEvidence, Pair, StreamEvidence
+from lab.evidence.guest import Pair
+from lab.evidence.migration import MigrationEvidence, StreamEvidence
 from lab.plan.data import MigrationExpectation
 from lab.report.case import EVIDENCE_FILE, MIGRATION_FILE, Case, Finding, MissingError, check
 from lab.report.stream import VF, Account, sent_between

@@ -10,8 +10,10 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from lab.data import Data
-from lab.evidence import Evidence, MarkedProbe, Sighting
-from lab.plan.data import HOST, WIRE, Direction, Expectation, Hop
+from lab.evidence.packets import MarkedProbe, Sighting
+from lab.evidence.whole import Evidence
+from lab.plan.data import Direction, Expectation, Hop
+from lab.plan.where import HOST, WIRE
 
 
 class PathHop(Data):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from lab.evidence import Exchange
+from lab.evidence.packets import Exchange
 from lab.plan.data import Direction
 from lab.report.case import CAPTURE_FILE, Case, Finding, MissingError, check
 from lab.report.verdict import Check

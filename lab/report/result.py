@@ -8,7 +8,8 @@ from pydantic import ConfigDict, Field
 
 from lab.data import Data
 from lab.errors import LabError, StartError, TopologyError
-from lab.evidence import CarrierEvidence, Evidence
+from lab.evidence.carrier import CarrierEvidence
+from lab.evidence.whole import Evidence
 from lab.plan.data import Carrier, Direction, Place, Plan
 from lab.report.carrier import carried_by, carrier_words
 from lab.report.costs import Costs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from lab.evidence import RingEvidence
+from lab.evidence.carrier import RingEvidence
 from lab.report.case import EVIDENCE_FILE, Case, Finding, MissingError, check
 from lab.report.verdict import Check
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby, pairwise
 
-from lab.evidence import StreamEvidence
+from lab.evidence.migration import StreamEvidence
 
 VF = "VF"
 # Around a change of hands answers come both ways for a moment, while the guest's driver comes or

@@ -44,7 +44,9 @@ def started(
     wanted: Iterable[str], pool: ThreadPoolExecutor, folder: Path
 ) -> dict[str, Future[Outcome]]:
     """Every wanted run, by its words; they begin as the pool has room."""
-    return {words: pool.submit(_run, words, folder) for words in dict.fromkeys(wanted)}
+    return {
+        words: pool.submit(lab, folder, "run", *arguments(words)) for words in dict.fromkeys(wanted)
+    }
 
 
 def arguments(words: str) -> list[str]:
@@ -54,9 +56,10 @@ def arguments(words: str) -> list[str]:
     ]
 
 
-def _run(words: str, folder: Path) -> Outcome:
+def lab(folder: Path, *words: str) -> Outcome:
+    """What a command with ``--json`` said that runs in ``folder``."""
     done = subprocess.run(
-        [sys.executable, "-m", "lab", "run", *arguments(words), "--json"],
+        [sys.executable, "-m", "lab", *words, "--json"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

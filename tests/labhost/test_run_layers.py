@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +10,7 @@ import pytest
 
 from lab.images.build import ensure
 from lab.images.progress import Silent
-from tests.labhost.runs import Outcome
-
-ROOT = Path(__file__).parents[2]
-SECONDS = 240.0
-"""For one run, on the slowest machine that anybody will have patience for."""
+from tests.labhost.runs import Outcome, lab
 
 pytestmark = pytest.mark.labhost
 
@@ -31,19 +24,9 @@ def _images() -> None:
 
 def run(folder: Path, *arguments: str) -> dict[str, Any]:
     """The JSON document of ``lab run``; the exit status is in it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "lab", "run", *arguments, "--json"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=SECONDS,
-        check=False,
-    )
-    document: dict[str, Any] = json.loads(done.stdout)
-    assert document["status"] == done.returncode, done.stderr
-    return document
+    said = lab(folder, "run", *arguments)
+    assert said.document["status"] == said.status
+    return said.document
 
 
 def observed(document: dict[str, Any], name: str) -> str:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +10,7 @@ import pytest
 
 from lab.images.build import ensure
 from lab.images.progress import Silent
-
-ROOT = Path(__file__).parents[2]
-SECONDS = 240.0
-"""For one run, on the slowest machine that anybody will have patience for."""
+from tests.labhost.runs import lab
 
 pytestmark = pytest.mark.labhost
 
@@ -30,20 +24,10 @@ def _images() -> None:
 
 def trace(folder: Path, *arguments: str) -> dict[str, Any]:
     """The JSON document of ``lab trace``; the exit status is in it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "lab", "trace", *arguments, "--json", "--perfetto", "trace.json"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=SECONDS,
-        check=False,
-    )
-    document: dict[str, Any] = json.loads(done.stdout)
-    assert document["status"] == done.returncode, done.stderr
+    said = lab(folder, "trace", *arguments, "--perfetto", "trace.json")
+    assert said.document["status"] == said.status
     assert json.loads((folder / "trace.json").read_text())["traceEvents"]
-    return document
+    return said.document
 
 
 def red(document: dict[str, Any]) -> set[str]:

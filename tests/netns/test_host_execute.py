@@ -10,19 +10,9 @@ import pytest
 from lab.events import Event
 from lab.execute import execute
 from lab.host.host import Host
-from lab.plan.data import (
-    WIRE,
-    AddBridge,
-    AddMember,
-    AddTap,
-    Facts,
-    GuestPlan,
-    LinkUp,
-    Operation,
-    Place,
-    Plan,
-    Port,
-)
+from lab.plan.data import Facts, GuestPlan, Place, Plan, Port
+from lab.plan.operations import AddBridge, AddMember, AddTap, LinkUp, Operation
+from lab.plan.where import WIRE
 
 pytestmark = pytest.mark.netns
 

@@ -9,7 +9,8 @@ import pytest
 from lab.host.fdb import watch_fdb
 from lab.host.host import Host
 from lab.host.operations import Operations
-from lab.plan.data import HOST, AddBridge, AddMember, AddVeth, LinkUp, Operation
+from lab.plan.operations import AddBridge, AddMember, AddVeth, LinkUp, Operation
+from lab.plan.where import HOST
 
 pytestmark = pytest.mark.netns
 

@@ -15,7 +15,8 @@ from lab.host import lend as lending
 from lab.host.host import Host
 from lab.host.lend import give_back_orphans, inspect, lend
 from lab.host.operations import Operations
-from lab.plan.data import HOST, WIRE, AddAddress, AddBridge, AddMember, AddVeth, FillChecksums
+from lab.plan.operations import AddAddress, AddBridge, AddMember, AddVeth, FillChecksums
+from lab.plan.where import HOST, WIRE
 
 pytestmark = pytest.mark.netns
 

@@ -13,9 +13,7 @@ import pytest
 from lab.errors import CannotError, StartError
 from lab.host.host import Host
 from lab.host.operations import Operations
-from lab.plan.data import (
-    HOST,
-    WIRE,
+from lab.plan.operations import (
     AddAddress,
     AddBridge,
     AddMacvtap,
@@ -27,6 +25,7 @@ from lab.plan.data import (
     LinkUp,
     Operation,
 )
+from lab.plan.where import HOST, WIRE
 
 pytestmark = pytest.mark.netns
 

@@ -14,7 +14,8 @@ from ipaddress import IPv4Address
 import pytest
 
 from lab.host.namespace import Namespaces
-from lab.plan.data import HOST, Direction
+from lab.plan.data import Direction
+from lab.plan.where import HOST
 from lab.probe import capture
 from lab.probe.capture import PacketCapture, open_capture
 from lab.probe.frames import Ends, build, who_has

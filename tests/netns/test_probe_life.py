@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from lab.evidence import Evidence, LinkState
-from lab.plan.data import HOST, Plan
+from lab.evidence.life import LinkState
+from lab.evidence.whole import Evidence
+from lab.plan.data import Plan
 from lab.plan.trace import traced
+from lab.plan.where import HOST
 from lab.probe import life
 from lab.probe.life import observe_lives
 from lab.probe.observe import PCAPNG

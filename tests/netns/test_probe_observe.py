@@ -22,12 +22,12 @@ import pytest
 from scapy.utils import RawPcapNgReader
 
 from lab.errors import StartError
-from lab.evidence import Device, Evidence, Exchange, GuestEvidence, NicEvidence, VfState
+from lab.evidence.guest import GuestEvidence, NicEvidence
+from lab.evidence.host import Device, VfState
+from lab.evidence.packets import Exchange
+from lab.evidence.whole import Evidence
 from lab.host.namespace import Namespaces
 from lab.plan.data import (
-    HOST,
-    WIRE,
-    AddBridge,
     Direction,
     End,
     Facts,
@@ -38,6 +38,8 @@ from lab.plan.data import (
     ProbePlan,
     Question,
 )
+from lab.plan.operations import AddBridge
+from lab.plan.where import HOST, WIRE
 from lab.probe import questions, reach
 from lab.probe.frames import Ends, build
 from lab.probe.mark import Packet

@@ -11,18 +11,10 @@ from lab.errors import StartError
 from lab.host.fdb import watch_fdb
 from lab.host.host import Host
 from lab.host.operations import Operations
-from lab.plan.data import (
-    HOST,
-    WIRE,
-    AddAddress,
-    AddTap,
-    AddVeth,
-    GuestPlan,
-    LinkUp,
-    MigrationPlan,
-    NicPlan,
-)
+from lab.plan.data import GuestPlan, MigrationPlan, NicPlan
+from lab.plan.operations import AddAddress, AddTap, AddVeth, LinkUp
 from lab.plan.places import labhost_facts
+from lab.plan.where import HOST, WIRE
 from lab.probe.stream import open_stream
 
 pytestmark = pytest.mark.netns

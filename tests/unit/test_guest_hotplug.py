@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from lab.errors import StartError
-from lab.evidence import Holdings, NicEvidence
+from lab.evidence.guest import Holdings, NicEvidence
 from lab.guest import hotplug
 from lab.guest.agent import Result
 from lab.guest.hotplug import Hotplug, excess, holdings

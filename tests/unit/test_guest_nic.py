@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from lab.errors import StartError
-from lab.evidence import NicEvidence
+from lab.evidence.guest import NicEvidence
 from lab.guest.agent import Agent, Result
 from lab.guest.nic import configure, script
 from lab.plan.data import NicPlan

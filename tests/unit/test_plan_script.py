@@ -8,9 +8,10 @@ from typing import get_args
 
 import pytest
 
-from lab.plan.data import WIRE, AddMember, AddVeth, Exec, LinkUp, Operation
+from lab.plan.operations import AddMember, AddVeth, Exec, LinkUp, Operation
 from lab.plan.script import command, script
 from lab.plan.shell import Step, step
+from lab.plan.where import WIRE
 from tests.golden_file import GOLDEN, compare
 from tests.plans import CASES, case_name, plan_of
 

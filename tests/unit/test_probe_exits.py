@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lab.evidence import CostWindow
+from lab.evidence.costs import CostWindow
 from lab.plan.data import ProbePlan
 from lab.probe.costs import Costing
 from lab.probe.exits import exits_evidence

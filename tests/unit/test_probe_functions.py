@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lab.evidence import Unseen
+from lab.evidence.packets import Unseen
 from lab.plan.data import Direction, ProbePlan
 from lab.probe.capture import Frame
 from lab.probe.functions import unseen

@@ -8,7 +8,8 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from lab.plan.data import HOST, WIRE, Direction, ProbePlan
+from lab.plan.data import Direction, ProbePlan
+from lab.plan.where import HOST, WIRE
 from lab.probe.capture import Frame
 from lab.probe.frames import Ends, build
 from lab.probe.hops import clock, in_order, marked_probe, on_host_clock

@@ -9,7 +9,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr, IPv6, in6_chksum
 from scapy.layers.l2 import Ether
 
-from lab.evidence import Asked, Seen
+from lab.evidence.packets import Asked, Seen
 from lab.plan.data import End, Plan, Question
 from lab.probe.capture import Frame
 from lab.probe.frames import checksums_good

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 
-from lab.evidence import QueueCount
+from lab.evidence.carrier import QueueCount
 from lab.probe import qstats
 from lab.probe.queues import Counters, differences, interrupts_in, packets_in
 from lab.probe.rings import rx_ring_in

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lab.errors import CannotError
-from lab.evidence import Trial
+from lab.evidence.costs import Trial
 from lab.probe.rate import good, search
 from lab.probe.tcp import bits_per_second
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.evidence import TracedThread
+from lab.evidence.life import TracedThread
 from lab.probe.trace import Tracing
 from lab.probe.watchlist import watch
 

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from lab.evidence import Evidence, Sighting, Unseen
-from lab.plan.data import (
-    WIRE,
-    AddBridge,
-    AddMacvtap,
-    AddMember,
-    AddVfs,
-    Carrier,
-    Direction,
-    FunctionPlan,
-    Operation,
-    Plan,
-    Port,
-)
+from lab.evidence.packets import Sighting, Unseen
+from lab.evidence.whole import Evidence
+from lab.plan.data import Carrier, Direction, FunctionPlan, Plan, Port
+from lab.plan.operations import AddBridge, AddMacvtap, AddMember, AddVfs, Operation
+from lab.plan.where import WIRE
 from lab.report.bystanders import bystanders
 from lab.report.judge import judge
 from lab.report.verdict import Outcome

@@ -6,15 +6,9 @@ from typing import Any
 
 import pytest
 
-from lab.evidence import (
-    CostsEvidence,
-    CostWindow,
-    DueEvidence,
-    Evidence,
-    NicEvidence,
-    TcpEvidence,
-    Trial,
-)
+from lab.evidence.costs import CostsEvidence, CostWindow, DueEvidence, TcpEvidence, Trial
+from lab.evidence.guest import NicEvidence
+from lab.evidence.whole import Evidence
 from lab.plan.data import Carrier
 from lab.report.costs import Costs, Counted, Tcp
 from lab.report.counting import costs_in, middle

@@ -10,19 +10,12 @@ from typing import Any
 
 import pytest
 
-from lab.evidence import Asked, Evidence, MacAttempt, MarkedProbe, Seen, Sighting, Unseen, VfState
+from lab.evidence.host import MacAttempt, VfState
+from lab.evidence.packets import Asked, MarkedProbe, Seen, Sighting, Unseen
+from lab.evidence.whole import Evidence
 from lab.pci import PciFunction
-from lab.plan.data import (
-    Carrier,
-    Direction,
-    End,
-    Expectation,
-    FunctionPlan,
-    Place,
-    Plan,
-    Question,
-    SetVf,
-)
+from lab.plan.data import Carrier, Direction, End, Expectation, FunctionPlan, Place, Plan, Question
+from lab.plan.operations import SetVf
 from lab.report.judge import judge
 from lab.report.verdict import Check, Outcome, Verdict
 from tests import sample

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lab.data import Data
-from lab.evidence import Evidence
+from lab.evidence.whole import Evidence
 from lab.plan.data import Carrier, Direction, Expectation, Plan
 from lab.report.judge import judge
 from lab.report.verdict import Check, Outcome, Verdict

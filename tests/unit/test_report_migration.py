@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from lab.evidence import Evidence, Pair
+from lab.evidence.guest import Pair
+from lab.evidence.whole import Evidence
 from lab.plan.data import MigrationExpectation
 from lab.report.judge import judge
 from lab.report.stream import VF, Account

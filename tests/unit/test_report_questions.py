@@ -9,7 +9,10 @@ from collections.abc import Callable
 
 import pytest
 
-from lab.evidence import Asked, Device, Evidence, NicEvidence, Seen
+from lab.evidence.guest import NicEvidence
+from lab.evidence.host import Device
+from lab.evidence.packets import Asked, Seen
+from lab.evidence.whole import Evidence
 from lab.plan.data import End, Plan, Question
 from lab.report.judge import judge
 from lab.report.verdict import Check, Outcome

@@ -6,16 +6,9 @@ from typing import Any
 
 import pytest
 
-from lab.evidence import (
-    Evidence,
-    ExitsEvidence,
-    Holdings,
-    HotplugEvidence,
-    QueueCount,
-    QueuesEvidence,
-    RingEvidence,
-    Thread,
-)
+from lab.evidence.carrier import ExitsEvidence, QueueCount, QueuesEvidence, RingEvidence, Thread
+from lab.evidence.guest import Holdings, HotplugEvidence
+from lab.evidence.whole import Evidence
 from lab.plan.data import Carrier, Exits, HotplugStep, Plan
 from lab.report.judge import judge
 from lab.report.verdict import Check, Outcome

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from lab.errors import CannotError, StartError
 from lab.events import Note, Stage
-from lab.evidence import Evidence
+from lab.evidence.whole import Evidence
 from lab.plan.data import Direction, Place
 from lab.report.costs import Tcp, ZeroLoss
 from lab.report.drawing import cells, duration, lines

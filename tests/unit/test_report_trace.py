@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from rich.console import Console
 
-from lab.evidence import LifeEvidence
+from lab.evidence.life import LifeEvidence
 from lab.plan.data import Direction
 from lab.report.judge import judge
 from lab.report.life import Actor, Life, told

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from lab.plan.data import GuestPlan, Operation, Plan
+from lab.plan.data import GuestPlan, Plan
 from lab.plan.hotplug import as_word, reworded
+from lab.plan.operations import Operation
 
 
 def with_operations(plan: Plan, operations: tuple[Operation, ...]) -> Plan:

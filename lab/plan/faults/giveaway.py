@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from lab.plan.data import (
-    ECHO_PORT,
-    WIRE,
+from lab.plan.data import ECHO_PORT, FunctionPlan, GuestPlan, Plan
+from lab.plan.faults.alteration import after, before, with_guests, with_operations
+from lab.plan.operations import (
     AddBridge,
     AddMember,
     AddTap,
@@ -19,14 +19,11 @@ from lab.plan.data import (
     AddVlan,
     BindVfio,
     Exec,
-    FunctionPlan,
-    GuestPlan,
     LinkUp,
     Operation,
-    Plan,
     SetVf,
 )
-from lab.plan.faults.alteration import after, before, with_guests, with_operations
+from lab.plan.where import WIRE
 
 _FILTER = ("tc", "filter", "add")
 _SENT_BACK = ("action", "mirred", "egress", "mirror", "dev")

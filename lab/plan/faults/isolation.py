@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from lab.plan.data import (
-    HOST,
-    AddBridge,
-    AddMacvtap,
-    AddMember,
-    AddVeth,
-    Exec,
-    LinkUp,
-    Plan,
-    Question,
-)
+from lab.plan.data import Plan, Question
 from lab.plan.faults.alteration import after, with_operations
+from lab.plan.operations import AddBridge, AddMacvtap, AddMember, AddVeth, Exec, LinkUp
+from lab.plan.where import HOST
 
 Mode = Literal["bridge", "private", "vepa", "passthru"]
 

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from lab.plan.data import (
-    AddMember,
-    Exec,
-    MigrationExpectation,
-    MigrationPlan,
-    Operation,
-    Plan,
-    SetVf,
-)
+from lab.plan.data import MigrationExpectation, MigrationPlan, Plan
 from lab.plan.faults.alteration import after, with_operations
+from lab.plan.operations import AddMember, Exec, Operation, SetVf
 
 _STRANGE_MAC = "52:54:00:ee:ee:ee"
 _LONGER_MS = 2000

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from lab.plan.data import (
-    ECHO_PORT,
-    HOP_PORT,
-    AddBridge,
-    AddMember,
-    AddTap,
-    AddVeth,
-    Exec,
-    LinkUp,
-    Operation,
-    Plan,
-)
+from lab.plan.data import ECHO_PORT, HOP_PORT, Plan
 from lab.plan.faults.alteration import after, with_operations, words
 from lab.plan.faults.isolation import macvtap_port
+from lab.plan.operations import AddBridge, AddMember, AddTap, AddVeth, Exec, LinkUp, Operation
 
 _SMALL_MTU = 1400
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from urllib.parse import quote
 
-from lab.evidence import Evidence
+from lab.evidence.whole import Evidence
 from lab.report.html import ladder
 from lab.report.html.costs import nic_costs
 from lab.report.html.path import nic_paths

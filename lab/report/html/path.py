@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lab.evidence import CarrierEvidence, Evidence
-from lab.plan.data import HOST, WIRE, Carrier, Direction, Place
+from lab.evidence.carrier import CarrierEvidence
+from lab.evidence.whole import Evidence
+from lab.plan.data import Carrier, Direction, Place
+from lab.plan.where import HOST, WIRE
 from lab.report.html.picture import Drawing, Hardware, Station, Way, draw, stops
 from lab.report.result import Result, ResultPath
 from lab.report.verdict import Check

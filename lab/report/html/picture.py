@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
-from lab.plan.data import HOST, WIRE, Carrier, Direction
+from lab.plan.data import Carrier, Direction
+from lab.plan.where import HOST, WIRE
 from lab.report.drawing import Cell, cells
 from lab.report.life import Actor
 from lab.report.result import ResultPath

@@ -6,8 +6,10 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from lab.evidence import LifeEvidence, LinkState, Sighting
-from lab.plan.data import HOST, WIRE, Direction, Hop
+from lab.evidence.life import LifeEvidence, LinkState
+from lab.evidence.packets import Sighting
+from lab.plan.data import Direction, Hop
+from lab.plan.where import HOST, WIRE
 from lab.report.life import Actor, Step
 from lab.report.trace.events import Event, Trace, parse
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from lab.evidence import LinkState
+from lab.evidence.life import LinkState
 from lab.plan.data import Direction
 from lab.report.life import Actor, Counters, Loss, Step
 from lab.report.trace.anchors import Anchors

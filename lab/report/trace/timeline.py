@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from lab.evidence import Evidence
-from lab.plan.data import HOST, Direction, Plan
+from lab.evidence.whole import Evidence
+from lab.plan.data import Direction, Plan
+from lab.plan.where import HOST
 from lab.report.life import Actor, Life, Loss, Span, Step
 from lab.report.trace.anchors import Anchors, anchors
 from lab.report.trace.cast import Cast
