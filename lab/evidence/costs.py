@@ -62,7 +62,8 @@ class TcpEvidence(Data):
 class CostsEvidence(Data):
     """What was counted, and timed, while packets of one NIC crossed.
 
-    ``burst`` is how many a burst has. ``unmeasured`` says of each group that is not counted why,
+    ``burst`` is how many a burst has. ``settled_trips_ns`` are round trips in ping-pong like those
+    of the traced windows, but untraced. ``unmeasured`` says of each group that is not counted why,
     ``missing`` what ended it all before its end.
     """
 
@@ -72,6 +73,7 @@ class CostsEvidence(Data):
     burst: int = 1
     windows: tuple[CostWindow, ...] = ()
     due: DueEvidence | None = None
+    settled_trips_ns: tuple[int, ...] = ()
     trials: tuple[Trial, ...] = ()
     tcp: TcpEvidence | None = None
     unmeasured: dict[str, str] = Field(default_factory=dict)

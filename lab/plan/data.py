@@ -271,8 +271,8 @@ class ProbePlan(Data):
     a NIC sends). ``tcp_bytes`` go each way on one TCP connection. ``window`` is the number of round
     trips over which the carrier is counted. ``flows`` is how many UDP flows go each way to see over
     which queues they spread; 0 for none. ``device`` is the tester's device that has ``peer``; where
-    it is empty, the tester's own end of the cable. ``spaced`` is whether the round trips that are
-    counted have pauses between them.
+    it is empty, the tester's own end of the cable. ``spaced`` is whether
+    everybody has come to rest before the next of the round trips that are counted.
     """
 
     guest: str

@@ -37,7 +37,7 @@ def probes(wiring: Wiring) -> tuple[ProbePlan, ...]:
 
 
 def _spaced(nic: Nic) -> bool:
-    """Whether a pause makes what is counted steady: who carries the packets has gone to sleep.
+    """Whether everybody comes to rest between the round trips that are counted.
 
     Not where QEMU plays a card's registers. The card holds interrupts back, and that for a packet
     sent joins that for the next one received, if it comes at once; spaced, most of what would be

@@ -1,13 +1,12 @@
-"""What the packets of one NIC cost: windows of ICMP echoes in which the host's kernel is watched.
+"""What the packets of one NIC cost: windows of packets in which the host's kernel is watched.
 
     idle, due times     untraced: CPU time, round trips
-    ping-pong, idle     traced, in turns
-    bursts              traced
+    ping-pong, idle     traced, in turns: echoes
+    bursts              untraced, then traced: 64 packets that the guest hands over at once
 
 The same windows tell who carries the packets (`lab.probe.carrier`) and how often the guest stops
-for them (`lab.probe.exits`). Where the plan says so echoes are spaced, so that whoever works on one
-has gone to sleep before the next: otherwise a busy machine would save wake-ups that a quiet one
-makes.
+for them (`lab.probe.exits`). While packets are counted everybody runs in a fixed order
+(`lab.probe.order`), so that counts are those of the path and not of a race.
 """
 
 from __future__ import annotations
@@ -16,39 +15,42 @@ import socket
 import statistics
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from lab.errors import CannotError
 from lab.evidence.costs import CostsEvidence, CostWindow, DueEvidence, TcpEvidence, Trial
 from lab.plan.data import CostLevel, ProbePlan
+from lab.probe import bursts
+from lab.probe.bursts import BURST, Arrivals
 from lab.probe.echoes import Echoes
-from lab.probe.lane import Guest, Lane
+from lab.probe.lane import Lane
+from lab.probe.order import in_order
 from lab.probe.qemu import Qemu, cpu_ns
 from lab.probe.rate import zero_loss_trials
 from lab.probe.tcp import observe_tcp
-from lab.probe.trace import open_tracing
+from lab.probe.trace import Tracing, open_tracing
 from lab.probe.watch import Counts, Watch
 
-BURST = 64
 QEMU_NS, VHOST_NS = "cpu_qemu_ns", "cpu_vhost_ns"
 
 # A window is short, so that what disturbs one packet spoils little; the report takes the middle.
 _TRIPS = 2
 _WINDOWS_BETWEEN_IDLE = 10
-_IDLE_TRIPS = 5
+_IDLE_PAUSES = 2
+_SETTLED_WINDOWS = 10
 _WARM_UP = 5
-_SHORT_IDLE = 25
+_SHORT_IDLE = 10
 _DUE = {CostLevel.BRIEF: 50, CostLevel.TCP: 100, CostLevel.FULL: 500}
 # How many times the plan's round trips.
 _TIMES = {CostLevel.BRIEF: 1, CostLevel.TCP: 1, CostLevel.FULL: 3}
 # How long to wait between echoes, in round trips; and what a kernel's timer needs at least.
 _PAUSE_TRIPS, _SHORTEST_PAUSE_NS, _LONGEST_PAUSE_NS = 2, 1_000_000, 20_000_000
-# The beginning and the end of a window of bursts cost more than its middle.
-_BURSTS = {CostLevel.BRIEF: 8, CostLevel.TCP: 8, CostLevel.FULL: 16}
-_UNTRACED_BURSTS = 4
-_LEAST_BURST_WINDOWS, _MOST_BURST_WINDOWS = 2, 6
-_BURST_SECONDS = {CostLevel.BRIEF: 0.2, CostLevel.TCP: 0.2, CostLevel.FULL: 2.0}
+# Tracing begins somewhere between two of them.
+_FIRST_BURST, _UNTRACED_BURSTS, _BETWEEN, _TRACED_BURSTS = 1, 4, 3, 8
+_ALL_BURSTS = _FIRST_BURST + _UNTRACED_BURSTS + _BETWEEN + _TRACED_BURSTS
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Costing:
     kvm: bool
     windows: list[CostWindow] = field(default_factory=list)
     due: DueEvidence | None = None
+    settled_trips_ns: tuple[int, ...] = ()
     trials: tuple[Trial, ...] = ()
     tcp: TcpEvidence | None = None
     unmeasured: dict[str, str] = field(default_factory=dict)
@@ -136,6 +139,7 @@ class Costing:
             burst=BURST,
             windows=tuple(self.windows),
             due=self.due,
+            settled_trips_ns=self.settled_trips_ns,
             trials=self.trials,
             tcp=self.tcp,
             unmeasured=self.unmeasured,
@@ -143,24 +147,23 @@ class Costing:
         )
 
 
-def observe_costs(probe: ProbePlan, guest: Guest, qemu: Qemu, sock: socket.socket) -> Costing:
-    """Count and time echoes on ``sock`` (`lab.probe.echoes.open_icmp`).
+def observe_costs(lane: Lane, qemu: Qemu, icmp: socket.socket, sink: socket.socket) -> Costing:
+    """Count and time echoes on ``icmp`` (`open_icmp`) and bursts that come to ``sink``.
 
-    Nobody may use the guest agent or QMP meanwhile.
+    Nobody else may use the guest agent or QMP meanwhile.
     """
-    costing = Costing(kvm=guest.evidence().accelerator == "kvm")
-    echoes = Echoes(sock)
+    costing = Costing(kvm=lane.guest.evidence().accelerator == "kvm")
+    echoes = Echoes(icmp)
     try:
-        pause = _warm_up(echoes, probe.window)
-        _untraced(costing, echoes, qemu, pause, probe.costs)
+        pause = _warm_up(echoes, lane.probe.window)
+        _untraced(costing, echoes, qemu, pause, lane.probe.costs)
         with open_tracing() as tracing:
             watch = Watch(tracing, qemu, kvm=costing.kvm)
             costing.unmeasured |= watch.refused
-            for windows in (_ping_pong, _bursts):
-                tracing.start()
-                recorded = windows(echoes, pause, probe)
-                tracing.stop()
-                _close(costing, watch, recorded)
+            with _ordered(costing, qemu, tester_last=lane.probe.spaced):
+                recorded = _ping_pong(costing, echoes, pause, lane.probe, tracing)
+            _close(costing, watch, recorded)
+            _close(costing, watch, _bursts(costing, lane, qemu, tracing, Arrivals(sink)))
     except CannotError as error:
         costing.missing = (error.message,)
     return costing
@@ -184,7 +187,7 @@ def _warm_up(echoes: Echoes, wanted: int) -> int:
 
 
 def _untraced(costing: Costing, echoes: Echoes, qemu: Qemu, pause: int, level: CostLevel) -> None:
-    """None, packets at due times, bursts."""
+    """None, then packets at due times."""
     before = _cpu(costing, qemu)
     echoes.rest(_SHORT_IDLE * pause)
     between = _cpu(costing, qemu)
@@ -198,24 +201,7 @@ def _untraced(costing: Costing, echoes: Echoes, qemu: Qemu, pause: int, level: C
         idle.closed(between.since(before), traced=False),
         busy.closed(after.since(between), traced=False),
     )
-    costing.windows.append(_untraced_bursts(costing, echoes, qemu, pause))
     costing.due = DueEvidence(sent=sent.sent, pause_ns=pause, trips_ns=sent.since_due_ns)
-
-
-def _untraced_bursts(costing: Costing, echoes: Echoes, qemu: Qemu, pause: int) -> CostWindow:
-    before = _cpu(costing, qemu)
-    packets, lost = _burst_window(echoes, pause, _UNTRACED_BURSTS)
-    after = _cpu(costing, qemu)
-    window = _Window("burst", before.time_ns, after.time_ns, packets, lost)
-    return window.closed(after.since(before), traced=False)
-
-
-def _burst_window(echoes: Echoes, pause: int, bursts: int) -> tuple[int, int]:
-    """How many packets crossed, and how many echoes were lost."""
-    sent = bursts * BURST
-    answered = echoes.bursts(bursts, BURST)
-    echoes.rest(pause)
-    return sent + answered, sent - answered
 
 
 def _cpu(costing: Costing, qemu: Qemu) -> _Cpu:
@@ -229,16 +215,41 @@ def _cpu(costing: Costing, qemu: Qemu) -> _Cpu:
     return _Cpu(time.monotonic_ns(), groups)
 
 
-def _ping_pong(echoes: Echoes, pause: int, probe: ProbePlan) -> list[_Window]:
-    """Windows with packets, and ones without between them."""
-    round_trips = probe.window * _TIMES[probe.costs]
-    after_each = pause if probe.spaced else 0
+@contextmanager
+def _ordered(costing: Costing, qemu: Qemu, *, tester_last: bool) -> Iterator[None]:
+    """In order, where that is allowed; where it is not, ``order`` is unmeasured."""
+    with ExitStack() as order:
+        try:
+            order.enter_context(in_order(qemu, tester_last=tester_last))
+        except CannotError as error:
+            costing.unmeasured["order"] = error.message
+        yield
+
+
+def _ping_pong(
+    costing: Costing, echoes: Echoes, pause: int, probe: ProbePlan, tracing: Tracing
+) -> list[_Window]:
+    """Windows with packets, and ones without between them.
+
+    A few round trips before tracing begins show how much longer one takes with it. Where nobody is
+    in order a pause lets all come to rest, if the machine is quiet.
+    """
+    pause_after = pause if probe.spaced and "order" in costing.unmeasured else 0
+    settled = [_trips(echoes, pause_after, 0, probe.window) for _ in range(_SETTLED_WINDOWS)]
+    costing.settled_trips_ns = tuple(trip for each in settled for trip in each.trips_ns)
+    tracing.start()
+    windows = _in_turns(echoes, probe.window * _TIMES[probe.costs], pause, pause_after)
+    tracing.stop()
+    return windows
+
+
+def _in_turns(echoes: Echoes, round_trips: int, pause: int, pause_after: int) -> list[_Window]:
     windows = []
     for index in range(round_trips // _TRIPS):
-        windows.append(_trips(echoes, after_each, index * _TRIPS, round_trips))
+        windows.append(_trips(echoes, pause_after, index * _TRIPS, round_trips))
         if index % _WINDOWS_BETWEEN_IDLE == _WINDOWS_BETWEEN_IDLE - 1:
             began = time.monotonic_ns()
-            echoes.rest(_IDLE_TRIPS * pause)
+            echoes.rest(_IDLE_PAUSES * pause)
             windows.append(_Window("idle", began, time.monotonic_ns()))
     return windows
 
@@ -254,21 +265,44 @@ def _trips(echoes: Echoes, pause: int, done: int, wanted: int) -> _Window:
     return _Window("ping-pong", began, time.monotonic_ns(), 2 * _TRIPS, 0, tuple(trips))
 
 
-def _bursts(echoes: Echoes, pause: int, probe: ProbePlan) -> list[_Window]:
-    """The windows are as many as a slow path lets them be within a time."""
-    windows: list[_Window] = []
-    end = time.monotonic() + _BURST_SECONDS[probe.costs]
-    while len(windows) < _LEAST_BURST_WINDOWS or (
-        len(windows) < _MOST_BURST_WINDOWS and time.monotonic() < end
-    ):
-        began = time.monotonic_ns()
-        packets, lost = _burst_window(echoes, pause, _BURSTS[probe.costs])
-        windows.append(_Window("burst", began, time.monotonic_ns(), packets, lost))
-    return windows
+def _bursts(
+    costing: Costing, lane: Lane, qemu: Qemu, tracing: Tracing, arrivals: Arrivals
+) -> list[_Window]:
+    """Those that were traced and came whole; why there are none is no reason to end."""
+    try:
+        bursts.start(lane, _ALL_BURSTS)
+        with _ordered(costing, qemu, tester_last=True):
+            return _traced_bursts(costing, qemu, tracing, arrivals)
+    except CannotError as error:
+        costing.unmeasured["bursts"] = error.message
+        return []
+
+
+def _traced_bursts(
+    costing: Costing, qemu: Qemu, tracing: Tracing, arrivals: Arrivals
+) -> list[_Window]:
+    """The bursts before them are not traced: they tell CPU time."""
+    arrivals.began()
+    bursts.rest(_FIRST_BURST / 2)
+    before = _cpu(costing, qemu)
+    bursts.rest(_UNTRACED_BURSTS)
+    after = _cpu(costing, qemu)
+    tracing.start()
+    began = time.monotonic_ns()
+    arrivals.wait(_ALL_BURSTS)
+    bursts.rest(1)
+    tracing.stop()
+    spans = bursts.spans(arrivals.bursts(), began)
+    if 2 * len(spans) < _TRACED_BURSTS:
+        raise CannotError(f"{len(spans)} of {_TRACED_BURSTS} bursts of the guest came whole")
+    packets = arrivals.between(before.time_ns, after.time_ns)
+    untraced = _Window("burst", before.time_ns, after.time_ns, packets)
+    costing.windows.append(untraced.closed(after.since(before), traced=False))
+    return [_Window("burst", began, ended, BURST) for began, ended in spans]
 
 
 def _close(costing: Costing, watch: Watch, windows: list[_Window]) -> None:
-    """Give windows what was counted in them."""
+    """Give windows what was counted in them; nothing of it is kept."""
     spans = [(window.began_ns, window.ended_ns) for window in windows]
     counts = watch.counts(spans)
     costing.windows += (

@@ -1,4 +1,4 @@
-"""ICMP echoes in three patterns: each after the answer to the last, many at once, and at due times.
+"""ICMP echoes, each after the answer to the last, at due times, or as many as possible.
 
 The guest's kernel answers by itself, so nothing has to run there.
 """
@@ -32,7 +32,8 @@ _HEADERS = 42
 """Ethernet 14, IP 20, ICMP 8."""
 SMALLEST = 60
 """The smallest Ethernet frame, without the FCS."""
-_ANCILLARY = socket.CMSG_SPACE(_TIMESPEC.size)
+ANCILLARY = socket.CMSG_SPACE(_TIMESPEC.size)
+"""Room for a packet's stamp."""
 # The kernel charges a frame with about 2.3 KiB of it.
 _RECEIVE_BUFFER = 16 << 20
 
@@ -66,11 +67,16 @@ def open_icmp(ends: Ends) -> socket.socket:
     # The bits are the types that are not wanted (raw(7)).
     unwanted = 0xFFFFFFFF & ~(1 << _ECHO_REPLY)
     sock.setsockopt(_SOL_RAW, _ICMP_FILTER, unwanted.to_bytes(4, "little"))
-    sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
-    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    keep_stamps(sock)
     sock.bind((str(ends.tester), 0))
     sock.connect((str(ends.guest), 0))
     return sock
+
+
+def keep_stamps(sock: socket.socket) -> None:
+    """Let a socket hold many packets, each with the time at which the kernel received it."""
+    sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
 
 
 class Echoes:
@@ -88,31 +94,6 @@ class Echoes:
         self._send(request)
         came = self._answers({request[4:]}, began + _PATIENCE_NS, 1)
         return next(iter(came.values())) - began if came else None
-
-    def bursts(self, number: int, size: int) -> int:
-        """Send that many bursts; how many echoes were answered.
-
-        Each leaves when the one before the last is answered, so one is always on its way: what a
-        single burst costs is mostly its beginning and its end.
-        """
-        answered, open_ = 0, set[bytes]()
-        for _ in range(number):
-            requests = self._requests(size)
-            answered += self._settle(open_, size)
-            for request in requests:
-                self._send(request)
-            open_.update(request[4:] for request in requests)
-        return answered + self._settle(open_, 0)
-
-    def _settle(self, open_: set[bytes], left: int) -> int:
-        """Wait until no more than ``left`` echoes are open; how many were answered.
-
-        Those that are not answered in time are given up.
-        """
-        enough = len(open_) - left
-        came = self._answers(open_, time.time_ns() + _PATIENCE_NS, enough)
-        open_.difference_update(came if len(came) >= enough else tuple(open_))
-        return len(came)
 
     def at_due_times(self, number: int, pause_ns: int) -> Sent:
         """Send one every ``pause_ns``, whether or not the ones before were answered."""
@@ -179,13 +160,13 @@ class Echoes:
             left = (until_ns - time.time_ns()) / 1e9
             if left <= 0 or not select.select([self._socket], [], [], left)[0]:
                 break
-            data, ancillary, _, _ = self._socket.recvmsg(_LONGEST, _ANCILLARY)
+            data, ancillary, _, _ = self._socket.recvmsg(_LONGEST, ANCILLARY)
             if (echo := data[_IP + 4 :]) in wanted:
-                came[echo] = _stamp(ancillary)
+                came[echo] = stamp(ancillary)
         return came
 
 
-def _stamp(ancillary: Iterable[tuple[int, int, bytes]]) -> int:
+def stamp(ancillary: Iterable[tuple[int, int, bytes]]) -> int:
     """When the kernel received it, in nanoseconds of CLOCK_REALTIME (SO_TIMESTAMPNS)."""
     (stamp,) = (value for _level, kind, value in ancillary if kind == _SO_TIMESTAMPNS)
     seconds, nanoseconds = _TIMESPEC.unpack(stamp)

@@ -22,6 +22,7 @@ from lab.plan.data import CostLevel, Expectation, Plan, ProbePlan
 from lab.plan.operations import AddBridge
 from lab.plan.where import HOST, WIRE
 from lab.probe import inside, questions
+from lab.probe.bursts import open_sink
 from lab.probe.capture import Frame, PacketCapture, open_capture
 from lab.probe.carrier import carrier_evidence
 from lab.probe.costs import observe_costs, observe_rates
@@ -220,9 +221,9 @@ def _counted(host: Host, lane: Lane) -> Counted:
     """One set of windows for all that is counted."""
     qemu = look(lane.guest)
     with host.inside(WIRE):
-        sock = open_icmp(lane.ends)
-    with sock:
-        costing = observe_costs(lane.probe, lane.guest, qemu, sock)
+        sock, sink = open_icmp(lane.ends), open_sink(lane.ends)
+    with sock, sink:
+        costing = observe_costs(lane, qemu, sock, sink)
         if lane.probe.costs is not CostLevel.BRIEF and not costing.missing:
             with host.inside(WIRE):
                 observe_rates(costing, lane, sock)

@@ -14,25 +14,39 @@ from lab.data import Data
 
 Pattern = Literal["ping-pong", "burst"]
 
+_STEADY = 0.1
+# What is shown as 0.00.
+_NOTHING = 0.005
+
 
 class Count(Data):
     """Events per packet, those of an idle window subtracted; a round trip is two packets.
 
-    ``mean`` is that of the middle half of the windows, ``low`` and ``high`` are the least and the
-    most of all. CPU times are in microseconds per packet.
+    ``mean`` is what most windows agree on, or the mean of the middle half of them, which spans from
+    ``lower`` to ``upper``; ``low`` and ``high`` are the least and the most of all. CPU times are in
+    microseconds per packet.
     """
 
     mean: float
     low: float
     high: float
+    lower: float | None = None
+    upper: float | None = None
+
+    @property
+    def steady(self) -> bool:
+        """Whether it is a count of the path; otherwise chance has a part in it."""
+        if self.lower is None or self.upper is None:
+            return True
+        return self.upper - self.lower <= max(_STEADY * self.mean, _NOTHING)
 
 
 class Counted(Data):
     """What was counted while packets crossed in one pattern.
 
-    Ping-pong sends each packet after the answer to the one before, and a pause; a burst sends
-    ``burst`` of them at once, the next as soon as the one before the last is answered. Each of
-    ``windows`` windows had ``packets`` packets, both directions together.
+    Ping-pong sends the guest each packet after its answer to the one before; in a burst the guest
+    hands over ``burst`` of its own at once. Each of ``windows`` windows had ``packets`` packets,
+    both directions together.
 
     Keys of ``counts``; one is absent where it does not apply or could not be measured:
 

@@ -42,7 +42,7 @@ class Row:
 def titles(costs: Costs) -> tuple[str, ...]:
     """The column of each pattern."""
     return tuple(
-        "ping-pong" if each.pattern == "ping-pong" else f"bursts of {each.burst}"
+        "ping-pong" if each.pattern == "ping-pong" else f"bursts of {each.burst} sent"
         for each in costs.counted
     )
 
@@ -85,7 +85,9 @@ def notes(costs: Costs, result: Result) -> Iterator[str]:
 def _cell(key: str, count: Count | None) -> str:
     if count is None:
         return "-"
-    return f"{count.mean:.0f}" if key.endswith("_us") else f"{count.mean:.2f}"
+    if key.endswith("_us"):
+        return f"{count.mean:.0f}"
+    return f"{count.mean:.2f}" if count.steady else f"{count.lower:.2f} to {count.upper:.2f}"
 
 
 def _made_of(counted: Counted, key: str) -> str:

@@ -1,7 +1,7 @@
 """From windows to costs: counts per packet, what an idle machine does in as much time subtracted.
 
-A window is short and something may disturb it, so a count is the mean of the middle half of the
-windows: as steady as a median, and not bound to whole events.
+A window is short and something may disturb it. So a count is what most windows agree on; where
+they do not, it is the mean of their middle half, and a matter of chance.
 """
 
 from __future__ import annotations
@@ -43,8 +43,12 @@ _GROUPS = {
     _SOFTIRQ_TIME[0]: _SOFTIRQ_TIME[1],
 }
 _KVM_ONLY = (TO_QEMU, KERNEL_ONLY, KICKS, "interrupts_injected")
+# The share of packets that the guest sends: it notifies the device of those.
+_SENT = {"ping-pong": 0.5, "burst": 1.0}
 # Below this a reason is noise of the idle subtraction.
 _WORTH_TELLING = 0.005
+# Values this near are the same count: what is subtracted of idle time is no whole number.
+_SAME = 0.02
 _DIGITS = 4
 _FULL_ONLY = "only with --costs full"
 _TCP_ONLY = "only with --costs tcp or full"
@@ -65,10 +69,12 @@ class _Windows:
         return set.intersection(*(set(each.counters) for each in (*self.busy, *self.idle)))
 
     def rate(self, group: str, detail: str | None = None) -> float:
-        """Events per second while nothing crosses."""
-        seconds = sum(each.seconds for each in self.idle)
-        events = sum(_count(each, group, detail) for each in self.idle)
-        return events / seconds if seconds else 0.0
+        """Events per second while nothing crosses, in most windows of that kind.
+
+        What happens in few of them happens in few of the others too, and does not count there.
+        """
+        rates = [_count(each, group, detail) / each.seconds for each in self.idle]
+        return typical(rates) if rates else 0.0
 
     def per_packet(self, group: str, detail: str | None = None) -> list[float]:
         """Of each window, what is left without the idle ones' share."""
@@ -83,10 +89,21 @@ def costs_in(evidence: Evidence) -> dict[str, Costs]:
     return {f"{seen.guest}.{seen.nic}": _costs(seen, evidence) for seen in evidence.costs}
 
 
-def middle(values: Sequence[float]) -> float:
-    """The mean of the middle half of some values."""
+def typical(values: Sequence[float]) -> float:
+    """What at least half of some values agree on; otherwise the mean of their middle half."""
+    agreed = _agreed(values)
+    return statistics.fmean(agreed if 2 * len(agreed) >= len(values) else middle(values))
+
+
+def middle(values: Sequence[float]) -> list[float]:
+    """The middle half of some values, in order."""
     spare = len(values) // 4
-    return statistics.fmean(sorted(values)[spare : len(values) - spare])
+    return sorted(values)[spare : len(values) - spare]
+
+
+def _agreed(values: Sequence[float]) -> list[float]:
+    median = statistics.median(values)
+    return [each for each in values if abs(each - median) <= _SAME * abs(median)]
 
 
 def _costs(seen: CostsEvidence, evidence: Evidence) -> Costs:
@@ -135,8 +152,8 @@ def _events(windows: _Windows, *, kicks: bool) -> Iterator[tuple[str, Count]]:
         pairs = zip(windows.per_packet(_EXITS), windows.per_packet(TO_QEMU), strict=True)
         yield KERNEL_ONLY, _count_of([every - to_qemu for every, to_qemu in pairs])
     if kicks and _MMIO_WRITES in windows.groups:
-        # Half of the packets are the guest's own: it notifies the device of those.
-        yield KICKS, _count_of([2 * each for each in windows.per_packet(_MMIO_WRITES)])
+        sent = _SENT[windows.busy[0].pattern]
+        yield KICKS, _count_of([each / sent for each in windows.per_packet(_MMIO_WRITES)])
 
 
 def _times(traced: _Windows, untraced: _Windows) -> Iterator[tuple[str, Count]]:
@@ -175,7 +192,7 @@ def _without(every: Mapping[str, float], to_qemu: Mapping[str, float]) -> dict[s
 
 def _reasons(windows: _Windows, group: str) -> Iterator[tuple[str, float]]:
     details = {detail for each in windows.busy for detail in each.counters[group]}
-    found = {detail: middle(windows.per_packet(group, detail)) for detail in details}
+    found = {detail: typical(windows.per_packet(group, detail)) for detail in details}
     for detail, value in sorted(found.items(), key=lambda item: -item[1]):
         if value >= _WORTH_TELLING:
             yield detail.removeprefix("KVM_EXIT_"), round(value, _DIGITS)
@@ -188,10 +205,10 @@ def _count(window: CostWindow, group: str, detail: str | None) -> int:
 
 def _count_of(values: Sequence[float]) -> Count:
     """Less than an idle machine's share is nothing."""
-    mean, low, high = (
-        round(max(each, 0.0), _DIGITS) for each in (middle(values), min(values), max(values))
-    )
-    return Count(mean=mean, low=low, high=high)
+    half = middle(values)
+    told = typical(values), min(values), max(values), half[0], half[-1]
+    mean, low, high, lower, upper = (round(max(each, 0.0), _DIGITS) for each in told)
+    return Count(mean=mean, low=low, high=high, lower=lower, upper=upper)
 
 
 def _latency(due: DueEvidence) -> Latency:
@@ -237,13 +254,10 @@ def _tcp(seen: TcpEvidence) -> Tcp:
 
 
 def _observer(seen: CostsEvidence) -> float | None:
-    traced, untraced = (
-        [trip for each in _busy(seen, "ping-pong", traced=traced) for trip in each.trips_ns]
-        for traced in (True, False)
-    )
-    if not (traced and untraced):
+    traced = [trip for each in _busy(seen, "ping-pong") for trip in each.trips_ns]
+    if not (traced and seen.settled_trips_ns):
         return None
-    return round(statistics.median(traced) / statistics.median(untraced), 3)
+    return round(statistics.median(traced) / statistics.median(seen.settled_trips_ns), 3)
 
 
 def _host_hops(seen: CostsEvidence, evidence: Evidence) -> int | None:

@@ -137,7 +137,7 @@ def _counted(costs: Costs, count: str) -> bool:
 
 def _pattern(counted: Counted) -> str:
     if counted.pattern == "burst":
-        return f"bursts of {counted.burst}"
+        return f"bursts of {counted.burst} sent"
     return counted.pattern
 
 

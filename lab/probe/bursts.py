@@ -1,0 +1,153 @@
+"""Bursts that the guest sends: its kernel's packet generator hands 64 packets over at once.
+
+Packets of one burst have one sequence number, so the tester knows which burst each belongs to, and
+the kernel's stamps tell when one ended and the next began, however late the tester looks. See
+Documentation/networking/pktgen.rst.
+"""
+
+from __future__ import annotations
+
+import itertools
+import select
+import socket
+import struct
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from lab.errors import CannotError
+from lab.probe.echoes import ANCILLARY, SMALLEST, keep_stamps, stamp
+from lab.probe.frames import Ends
+from lab.probe.lane import Lane
+
+BURST = 64
+PORT = 7009
+_LONGEST = 2048
+# Magic and sequence number, net/core/pktgen.c.
+_HEADER = struct.Struct("!II")
+_MAGIC = 0xBE9BE955
+# From one burst to the next: a path has time to drain, and a card's ring of 256 has room for
+# several if the tester is late.
+_PAUSE_NS = 10_000_000
+_PATIENCE = 3.0
+_FOREVER = 1 << 63
+
+# The guest has come to rest when the first leaves: what it did to start this is no packet's cost.
+_SCRIPT = """
+set -e
+modprobe pktgen
+c=/proc/net/pktgen
+echo rem_device_all >$c/kpktgend_0
+echo "add_device {device}" >$c/kpktgend_0
+for each in "count {count}" "burst {burst}" "delay {pause}" "pkt_size {size}" \\
+  "dst_mac {mac}" "dst_min {peer}" "dst_max {peer}" "src_min {own}" "src_max {own}" \\
+  "udp_src_min {port}" "udp_src_max {port}" "udp_dst_min {port}" "udp_dst_max {port}"
+do
+  echo "$each" >$c/{device} || {{ echo "pktgen: $each" >&2; exit 1; }}
+done
+{{ sleep 0.05; echo start >$c/pgctrl; }} </dev/null >/dev/null 2>&1 &
+"""
+
+
+@dataclass(frozen=True)
+class Burst:
+    """One burst as it came to the tester: CLOCK_MONOTONIC of its first and last packet."""
+
+    first_ns: int
+    last_ns: int
+    packets: int
+
+
+class Arrivals:
+    """What comes to a socket of `open_sink`."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._stamps: dict[int, list[int]] = {}
+        # The kernel stamps packets by CLOCK_REALTIME.
+        self._offset = time.monotonic_ns() - time.time_ns()
+
+    def began(self) -> None:
+        """Wait for the first. Raises CannotError if nothing comes for seconds."""
+        if not self._more():
+            raise CannotError("no burst of the guest arrived")
+
+    def wait(self, bursts: int) -> None:
+        """Take what comes until it is so many bursts in all, or nothing comes for seconds.
+
+        That takes time: the kernel's stamps are as good if it is done in the end.
+        """
+        while self.between(0, _FOREVER) < bursts * BURST and self._more():
+            with suppress(BlockingIOError):
+                while True:
+                    self._take(*self._socket.recvmsg(_LONGEST, ANCILLARY, socket.MSG_DONTWAIT)[:2])
+
+    def between(self, began_ns: int, ended_ns: int) -> int:
+        """How many packets came between two times of CLOCK_MONOTONIC."""
+        stamps = itertools.chain.from_iterable(self._stamps.values())
+        return sum(began_ns <= stamp < ended_ns for stamp in stamps)
+
+    def bursts(self) -> tuple[Burst, ...]:
+        """All of them in the order in which they came."""
+        return tuple(
+            Burst(min(stamps), max(stamps), len(stamps)) for stamps in self._stamps.values()
+        )
+
+    def _more(self) -> bool:
+        return bool(select.select([self._socket], [], [], _PATIENCE)[0])
+
+    def _take(self, data: bytes, ancillary: Iterable[tuple[int, int, bytes]]) -> None:
+        magic, number = _HEADER.unpack_from(data) if len(data) >= _HEADER.size else (0, 0)
+        if magic == _MAGIC:
+            self._stamps.setdefault(number, []).append(stamp(ancillary) + self._offset)
+
+
+def open_sink(ends: Ends) -> socket.socket:
+    """A socket in the calling thread's namespace that gets what the guest sends in bursts."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    keep_stamps(sock)
+    sock.bind((str(ends.tester), PORT))
+    return sock
+
+
+def start(lane: Lane, bursts: int) -> None:
+    """Let the guest send so many bursts, beginning soon after this. Raises CannotError."""
+    script = _SCRIPT.format(
+        device=lane.nic.device,
+        count=bursts * BURST,
+        burst=BURST,
+        pause=_PAUSE_NS,
+        size=SMALLEST,
+        mac=lane.ends.tester_mac,
+        peer=lane.ends.tester,
+        own=lane.ends.guest,
+        port=PORT,
+    )
+    ran = lane.guest.run(script)
+    if ran.returncode:
+        why = " ".join(ran.err.split()) or f"status {ran.returncode}"
+        raise CannotError(f"the guest cannot send bursts: {why}")
+
+
+def spans(bursts: Sequence[Burst], since_ns: int) -> tuple[tuple[int, int], ...]:
+    """From when until when each whole burst but the first was all that happened.
+
+    Those are left out of which anything may have been before ``since_ns``. A burst is prepared
+    and announced before its first packet comes, so its time begins soon after the one before.
+    """
+    begins = [
+        before.last_ns + (after.first_ns - before.last_ns) // 4
+        for before, after in itertools.pairwise(bursts)
+    ]
+    ends = [*begins[1:], bursts[-1].last_ns + _PAUSE_NS // 4] if begins else []
+    return tuple(
+        (began, ended)
+        for began, ended, burst in zip(begins, ends, bursts[1:], strict=True)
+        if burst.packets == BURST and began > since_ns
+    )
+
+
+def rest(bursts: float) -> None:
+    """Let so many of them come."""
+    time.sleep(bursts * _PAUSE_NS / 1e9)
