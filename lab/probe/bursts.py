@@ -12,8 +12,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lab.errors import CannotError
@@ -31,7 +30,6 @@ _MAGIC = 0xBE9BE955
 # several if the tester is late.
 _PAUSE_NS = 10_000_000
 _PATIENCE = 3.0
-_FOREVER = 1 << 63
 
 # The guest has come to rest when the first leaves: what it did to start this is no packet's cost.
 _SCRIPT = """
@@ -46,7 +44,7 @@ for each in "count {count}" "burst {burst}" "delay {pause}" "pkt_size {size}" \\
 do
   echo "$each" >$c/{device} || {{ echo "pktgen: $each" >&2; exit 1; }}
 done
-{{ sleep 0.05; echo start >$c/pgctrl; }} </dev/null >/dev/null 2>&1 &
+{{ sleep {delay}; echo start >$c/pgctrl; }} </dev/null >/dev/null 2>&1 &
 """
 
 
@@ -59,50 +57,6 @@ class Burst:
     packets: int
 
 
-class Arrivals:
-    """What comes to a socket of `open_sink`."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
-        self._stamps: dict[int, list[int]] = {}
-        # The kernel stamps packets by CLOCK_REALTIME.
-        self._offset = time.monotonic_ns() - time.time_ns()
-
-    def began(self) -> None:
-        """Wait for the first. Raises CannotError if nothing comes for seconds."""
-        if not self._more():
-            raise CannotError("no burst of the guest arrived")
-
-    def wait(self, bursts: int) -> None:
-        """Take what comes until it is so many bursts in all, or nothing comes for seconds.
-
-        That takes time: the kernel's stamps are as good if it is done in the end.
-        """
-        while self.between(0, _FOREVER) < bursts * BURST and self._more():
-            with suppress(BlockingIOError):
-                while True:
-                    self._take(*self._socket.recvmsg(_LONGEST, ANCILLARY, socket.MSG_DONTWAIT)[:2])
-
-    def between(self, began_ns: int, ended_ns: int) -> int:
-        """How many packets came between two times of CLOCK_MONOTONIC."""
-        stamps = itertools.chain.from_iterable(self._stamps.values())
-        return sum(began_ns <= stamp < ended_ns for stamp in stamps)
-
-    def bursts(self) -> tuple[Burst, ...]:
-        """All of them in the order in which they came."""
-        return tuple(
-            Burst(min(stamps), max(stamps), len(stamps)) for stamps in self._stamps.values()
-        )
-
-    def _more(self) -> bool:
-        return bool(select.select([self._socket], [], [], _PATIENCE)[0])
-
-    def _take(self, data: bytes, ancillary: Iterable[tuple[int, int, bytes]]) -> None:
-        magic, number = _HEADER.unpack_from(data) if len(data) >= _HEADER.size else (0, 0)
-        if magic == _MAGIC:
-            self._stamps.setdefault(number, []).append(stamp(ancillary) + self._offset)
-
-
 def open_sink(ends: Ends) -> socket.socket:
     """A socket in the calling thread's namespace that gets what the guest sends in bursts."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -111,13 +65,14 @@ def open_sink(ends: Ends) -> socket.socket:
     return sock
 
 
-def start(lane: Lane, bursts: int) -> None:
-    """Let the guest send so many bursts, beginning soon after this. Raises CannotError."""
+def start(lane: Lane, bursts: int, delay: float) -> None:
+    """Let the guest send so many bursts, beginning after so many seconds. Raises CannotError."""
     script = _SCRIPT.format(
         device=lane.nic.device,
         count=bursts * BURST,
         burst=BURST,
         pause=_PAUSE_NS,
+        delay=delay,
         size=SMALLEST,
         mac=lane.ends.tester_mac,
         peer=lane.ends.tester,
@@ -128,6 +83,20 @@ def start(lane: Lane, bursts: int) -> None:
     if ran.returncode:
         why = " ".join(ran.err.split()) or f"status {ran.returncode}"
         raise CannotError(f"the guest cannot send bursts: {why}")
+
+
+def receive(sock: socket.socket, bursts: int) -> tuple[Burst, ...]:
+    """All that came, in order, when it is so many bursts or nothing came for seconds."""
+    # The kernel stamps packets by CLOCK_REALTIME.
+    offset = time.monotonic_ns() - time.time_ns()
+    stamps: dict[int, list[int]] = {}
+    while sum(map(len, stamps.values())) < bursts * BURST and _more(sock):
+        data, ancillary, _, _ = sock.recvmsg(_LONGEST, ANCILLARY)
+        magic, number = _HEADER.unpack_from(data)
+        if magic == _MAGIC:
+            stamps.setdefault(number, []).append(stamp(ancillary) + offset)
+    select.select([], [], [], _PAUSE_NS / 1e9)  # the last one's time ends
+    return tuple(Burst(min(each), max(each), len(each)) for each in stamps.values())
 
 
 def spans(bursts: Sequence[Burst], since_ns: int) -> tuple[tuple[int, int], ...]:
@@ -148,6 +117,5 @@ def spans(bursts: Sequence[Burst], since_ns: int) -> tuple[tuple[int, int], ...]
     )
 
 
-def rest(bursts: float) -> None:
-    """Let so many of them come."""
-    time.sleep(bursts * _PAUSE_NS / 1e9)
+def _more(sock: socket.socket) -> bool:
+    return bool(select.select([sock], [], [], _PATIENCE)[0])

@@ -24,7 +24,7 @@ from lab.errors import CannotError
 from lab.evidence.costs import CostsEvidence, CostWindow, DueEvidence, TcpEvidence, Trial
 from lab.plan.data import CostLevel, ProbePlan
 from lab.probe import bursts
-from lab.probe.bursts import BURST, Arrivals
+from lab.probe.bursts import BURST
 from lab.probe.echoes import Echoes
 from lab.probe.lane import Lane
 from lab.probe.order import in_order
@@ -48,9 +48,9 @@ _DUE = {CostLevel.BRIEF: 50, CostLevel.TCP: 100, CostLevel.FULL: 500}
 _TIMES = {CostLevel.BRIEF: 1, CostLevel.TCP: 1, CostLevel.FULL: 3}
 # How long to wait between echoes, in round trips; and what a kernel's timer needs at least.
 _PAUSE_TRIPS, _SHORTEST_PAUSE_NS, _LONGEST_PAUSE_NS = 2, 1_000_000, 20_000_000
-# Tracing begins somewhere between two of them.
-_FIRST_BURST, _UNTRACED_BURSTS, _BETWEEN, _TRACED_BURSTS = 1, 4, 3, 8
-_ALL_BURSTS = _FIRST_BURST + _UNTRACED_BURSTS + _BETWEEN + _TRACED_BURSTS
+_BURSTS = 8
+# Seconds until the guest begins; more where the first time it had before all were in order.
+_DELAYS = (0.05, 0.6)
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def observe_costs(lane: Lane, qemu: Qemu, icmp: socket.socket, sink: socket.sock
             with _ordered(costing, qemu, tester_last=lane.probe.spaced):
                 recorded = _ping_pong(costing, echoes, pause, lane.probe, tracing)
             _close(costing, watch, recorded)
-            _close(costing, watch, _bursts(costing, lane, qemu, tracing, Arrivals(sink)))
+            _close(costing, watch, _bursts(costing, lane, qemu, tracing, sink))
     except CannotError as error:
         costing.missing = (error.message,)
     return costing
@@ -248,6 +248,7 @@ def _in_turns(echoes: Echoes, round_trips: int, pause: int, pause_after: int) ->
     for index in range(round_trips // _TRIPS):
         windows.append(_trips(echoes, pause_after, index * _TRIPS, round_trips))
         if index % _WINDOWS_BETWEEN_IDLE == _WINDOWS_BETWEEN_IDLE - 1:
+            echoes.rest(pause)  # what follows the last trip is over
             began = time.monotonic_ns()
             echoes.rest(_IDLE_PAUSES * pause)
             windows.append(_Window("idle", began, time.monotonic_ns()))
@@ -266,39 +267,44 @@ def _trips(echoes: Echoes, pause: int, done: int, wanted: int) -> _Window:
 
 
 def _bursts(
-    costing: Costing, lane: Lane, qemu: Qemu, tracing: Tracing, arrivals: Arrivals
+    costing: Costing, lane: Lane, qemu: Qemu, tracing: Tracing, sink: socket.socket
 ) -> list[_Window]:
-    """Those that were traced and came whole; why there are none is no reason to end."""
+    """Those that were traced and came whole; that there are none is no reason to end."""
     try:
-        bursts.start(lane, _ALL_BURSTS)
-        with _ordered(costing, qemu, tester_last=True):
-            return _traced_bursts(costing, qemu, tracing, arrivals)
+        if lane.probe.costs is not CostLevel.BRIEF:
+            costing.windows.append(_untraced_bursts(costing, lane, qemu, sink))
+        for delay in _DELAYS:
+            tracing.clear()
+            tracing.start()
+            spans = _traced_spans(costing, lane, qemu, sink, delay)
+            tracing.stop()
+            if 2 * len(spans) >= _BURSTS:
+                return [_Window("burst", began, ended, BURST) for began, ended in spans]
+        raise CannotError(f"less than half of {_BURSTS} bursts came whole and in time")
     except CannotError as error:
         costing.unmeasured["bursts"] = error.message
         return []
 
 
-def _traced_bursts(
-    costing: Costing, qemu: Qemu, tracing: Tracing, arrivals: Arrivals
-) -> list[_Window]:
-    """The bursts before them are not traced: they tell CPU time."""
-    arrivals.began()
-    bursts.rest(_FIRST_BURST / 2)
+def _untraced_bursts(costing: Costing, lane: Lane, qemu: Qemu, sink: socket.socket) -> CostWindow:
+    """For CPU time."""
+    bursts.start(lane, _BURSTS, _DELAYS[0])
     before = _cpu(costing, qemu)
-    bursts.rest(_UNTRACED_BURSTS)
+    with _ordered(costing, qemu, tester_last=True):
+        packets = sum(burst.packets for burst in bursts.receive(sink, _BURSTS))
     after = _cpu(costing, qemu)
-    tracing.start()
-    began = time.monotonic_ns()
-    arrivals.wait(_ALL_BURSTS)
-    bursts.rest(1)
-    tracing.stop()
-    spans = bursts.spans(arrivals.bursts(), began)
-    if 2 * len(spans) < _TRACED_BURSTS:
-        raise CannotError(f"{len(spans)} of {_TRACED_BURSTS} bursts of the guest came whole")
-    packets = arrivals.between(before.time_ns, after.time_ns)
-    untraced = _Window("burst", before.time_ns, after.time_ns, packets)
-    costing.windows.append(untraced.closed(after.since(before), traced=False))
-    return [_Window("burst", began, ended, BURST) for began, ended in spans]
+    window = _Window("burst", before.time_ns, after.time_ns, packets)
+    return window.closed(after.since(before), traced=False)
+
+
+def _traced_spans(
+    costing: Costing, lane: Lane, qemu: Qemu, sink: socket.socket, delay: float
+) -> tuple[tuple[int, int], ...]:
+    """When each burst was all that happened; the guest begins after a delay in seconds."""
+    bursts.start(lane, _BURSTS + 1, delay)
+    with _ordered(costing, qemu, tester_last=True):
+        began = time.monotonic_ns()
+        return bursts.spans(bursts.receive(sink, _BURSTS + 1), began)
 
 
 def _close(costing: Costing, watch: Watch, windows: list[_Window]) -> None:

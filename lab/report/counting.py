@@ -1,7 +1,7 @@
 """From windows to costs: counts per packet, what an idle machine does in as much time subtracted.
 
 A window is short and something may disturb it. So a count is what most windows agree on; where
-they do not, it is the mean of their middle half, and a matter of chance.
+few do, it is the mean of their middle half, and a matter of chance.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ _SENT = {"ping-pong": 0.5, "burst": 1.0}
 _WORTH_TELLING = 0.005
 # Values this near are the same count: what is subtracted of idle time is no whole number.
 _SAME = 0.02
+# The share of windows that agree on what is more than chance.
+_ENOUGH = 0.4
 _DIGITS = 4
 _FULL_ONLY = "only with --costs full"
 _TCP_ONLY = "only with --costs tcp or full"
@@ -90,9 +92,9 @@ def costs_in(evidence: Evidence) -> dict[str, Costs]:
 
 
 def typical(values: Sequence[float]) -> float:
-    """What at least half of some values agree on; otherwise the mean of their middle half."""
-    agreed = _agreed(values)
-    return statistics.fmean(agreed if 2 * len(agreed) >= len(values) else middle(values))
+    """What most of some values agree on; where too few do, the mean of their middle half."""
+    agreed = max((_like(each, values) for each in values), key=len)
+    return statistics.fmean(agreed if len(agreed) >= _ENOUGH * len(values) else middle(values))
 
 
 def middle(values: Sequence[float]) -> list[float]:
@@ -101,9 +103,8 @@ def middle(values: Sequence[float]) -> list[float]:
     return sorted(values)[spare : len(values) - spare]
 
 
-def _agreed(values: Sequence[float]) -> list[float]:
-    median = statistics.median(values)
-    return [each for each in values if abs(each - median) <= _SAME * abs(median)]
+def _like(one: float, values: Sequence[float]) -> list[float]:
+    return [each for each in values if abs(each - one) <= _SAME * abs(one)]
 
 
 def _costs(seen: CostsEvidence, evidence: Evidence) -> Costs:
