@@ -126,7 +126,7 @@ def costs() -> CostsEvidence:
         "mmio_writes": {"slow": 50},
         "vhost_wakeups": {"12": 100},
     }
-    burst = {**ping_pong, "exits": {"npf": 2, "hlt": 4}, "mmio_writes": {"slow": 2}}
+    burst = {**ping_pong, "exits": {"npf": 2, "hlt": 4}, "mmio_writes": {"slow": 8}}
     return CostsEvidence(
         guest="guest",
         nic="net0",

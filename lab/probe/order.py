@@ -45,8 +45,8 @@ def in_order(qemu: Qemu, *, tester_last: bool) -> Iterator[None]:
 def _put(undo: ExitStack, tid: int, cpu: int, rank: int) -> None:
     with suppress(ProcessLookupError):  # it has ended
         before = os.sched_getaffinity(tid), os.sched_getscheduler(tid), os.sched_getparam(tid)
-        undo.callback(_put_back, tid, *before)
         os.sched_setaffinity(tid, {cpu})
+        undo.callback(_put_back, tid, *before)
         if rank:
             os.sched_setscheduler(tid, _POLICY, os.sched_param(rank))
 

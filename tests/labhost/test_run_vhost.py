@@ -157,8 +157,8 @@ def test_passes_with_every_proof(environment: dict[str, str], tmp_path: Path) ->
     assert_vhost_counts(document)
     burst = counts(document, "burst")
     assert (burst["qemu_syscalls"], burst["exits_to_qemu"]) == (0, 0)
-    assert burst["kicks"] < 0.5
-    assert burst["vhost_wakeups"] < 0.5
+    assert 0 < burst["kicks"] <= 0.05
+    assert 0 < burst["vhost_wakeups"] <= 0.05
 
 
 def counts(document: dict[str, Any], pattern: str) -> dict[str, float]:
@@ -171,12 +171,13 @@ def counts(document: dict[str, Any], pattern: str) -> dict[str, float]:
 def assert_vhost_counts(document: dict[str, Any]) -> None:
     """What vhost costs whatever else the machine does: it is counted, and nothing of it is time.
 
-    A busy machine may save a wake-up, never add one: who is still awake is not woken.
+    All run in order on one CPU, so nobody is still awake when a packet comes.
     """
     seen = counts(document, "ping-pong")
     assert (seen["qemu_syscalls"], seen["exits_to_qemu"]) == (0, 0)
     assert seen["kicks"] == pytest.approx(1, rel=0.01)
-    assert 0.5 <= seen["vhost_wakeups"] <= 1.01
+    assert seen["vhost_wakeups"] == pytest.approx(1, rel=0.01)
+    assert seen["interrupts_injected"] == pytest.approx(1, rel=0.01)
 
 
 def test_counts_are_the_same_while_a_core_is_busy(

@@ -77,10 +77,10 @@ def test_costs_are_a_table() -> None:
     lines = shown(sample.result()).splitlines()
     start = next(index for index, line in enumerate(lines) if "per packet" in line)
     assert [" ".join(line.split()) for line in lines[start : start + 8]] == [
-        "per packet ping-pong bursts of 64 in ping-pong",
+        "per packet ping-pong bursts of 64 sent in ping-pong",
         "exits to QEMU 0.00 0.00",
         "exits, kernel only 1.50 0.01 1.00 hlt, 0.50 npf",
-        "kicks per packet sent 1.00 0.01",
+        "kicks per packet sent 1.00 0.02",
         "QEMU system calls 0.00 0.00",
         "vhost wake-ups 1.00 0.20",
         "round trip p50 950 us, p90 2.1 ms, p99 2.4 ms, max 2.4 ms (3 at 500/s)",
