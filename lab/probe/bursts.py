@@ -103,13 +103,13 @@ def spans(bursts: Sequence[Burst], since_ns: int) -> tuple[tuple[int, int], ...]
     """From when until when each whole burst but the first was all that happened.
 
     Those are left out of which anything may have been before ``since_ns``. A burst is prepared
-    and announced before its first packet comes, so its time begins soon after the one before.
+    and announced before its first packet comes, and has its interrupts after its last one.
     """
     begins = [
-        before.last_ns + (after.first_ns - before.last_ns) // 4
+        before.last_ns + (after.first_ns - before.last_ns) // 2
         for before, after in itertools.pairwise(bursts)
     ]
-    ends = [*begins[1:], bursts[-1].last_ns + _PAUSE_NS // 4] if begins else []
+    ends = [*begins[1:], bursts[-1].last_ns + _PAUSE_NS // 2] if begins else []
     return tuple(
         (began, ended)
         for began, ended, burst in zip(begins, ends, bursts[1:], strict=True)
