@@ -231,15 +231,15 @@ def _ping_pong(
 ) -> list[_Window]:
     """Windows with packets, and ones without between them.
 
-    A few round trips before tracing begins show how much longer one takes with it. Where nobody is
+    A few round trips after tracing show how much longer one takes with it. Where nobody is
     in order a pause lets all come to rest, if the machine is quiet.
     """
     pause_after = pause if probe.spaced and "order" in costing.unmeasured else 0
-    settled = [_trips(echoes, pause_after, 0, probe.window) for _ in range(_SETTLED_WINDOWS)]
-    costing.settled_trips_ns = tuple(trip for each in settled for trip in each.trips_ns)
     tracing.start()
     windows = _in_turns(echoes, probe.window * _TIMES[probe.costs], pause, pause_after)
     tracing.stop()
+    settled = [_trips(echoes, pause_after, 0, probe.window) for _ in range(_SETTLED_WINDOWS)]
+    costing.settled_trips_ns = tuple(trip for each in settled for trip in each.trips_ns)
     return windows
 
 
