@@ -177,7 +177,8 @@ class MigrationPlan(Data):
     VF is gone, ``parameters`` are the target's (QMP migrate-set-parameters). ``abort`` takes the
     migration back when the source stands still, ``hold_ms`` keeps it so for longer, as management
     software does that has to see to disks. With ``returns`` a primary is there in the end and is
-    waited for. A probe is sent every ``interval_ms``.
+    waited for. A probe is sent every ``interval_ms``. Both QEMUs stay on one CPU of the host,
+    ``cpu``.
     """
 
     guest: str
@@ -190,6 +191,7 @@ class MigrationPlan(Data):
     parameters: dict[str, int]
     abort: bool
     returns: bool
+    cpu: int
     hold_ms: int = 0
     interval_ms: int = 20
 
