@@ -13,7 +13,8 @@ from pathlib import Path
 from lab.errors import StartError
 from lab.events import Event
 from lab.guest.qemu import Guest, start
-from lab.here.place import Ports, final_facts, first_facts
+from lab.here.place import final_facts, first_facts
+from lab.here.ports import Ports
 from lab.host.host import Host
 from lab.images import cache as image_cache
 from lab.images.build import ensure

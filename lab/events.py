@@ -46,6 +46,12 @@ class Observed(Data):
     evidence: Evidence
 
 
+class Ready(Data):
+    """Network, guests and NICs are up. Nothing goes on until the other side says what to do."""
+
+    event: Literal["ready"] = "ready"
+
+
 class Held(Data):
     """All is still as it was observed, and stays so until the other side says to go on."""
 
@@ -72,7 +78,8 @@ class Failed(Data):
 
 
 Event = Annotated[
-    Stage | Note | Artifact | Observed | Held | Undone | Failed, Field(discriminator="event")
+    Stage | Note | Artifact | Observed | Ready | Held | Undone | Failed,
+    Field(discriminator="event"),
 ]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 

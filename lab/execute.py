@@ -3,6 +3,7 @@
     network   bridge, taps, ports                      lab.host
     guest     QEMU up, the guest agent answers         lab.guest
     nic       plugged in, addresses, carrier           lab.guest
+    (ready    and at rest, where that was asked for)
     migration one guest moves, where that is planned   lab.guest, lab.probe
     probe     marked packets, captures, counters       lab.probe
     unplug    NICs that were plugged in, out again     lab.guest
@@ -17,7 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lab.errors import LabError, StartError
@@ -45,6 +46,18 @@ _CARRIER_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
+class Pauses:
+    """Where a run waits for whoever asked for it.
+
+    ``ready`` is called when all is up, and returns the plan to go on with; ``hold`` returns when
+    the undo may begin.
+    """
+
+    ready: Callable[[], Plan] | None = None
+    hold: Callable[[], object] | None = None
+
+
+@dataclass(frozen=True)
 class _Run:
     """One run: what it was asked, where it tells, and what it has started so far."""
 
@@ -54,7 +67,7 @@ class _Run:
     folder: Path
     operations: Operations
     cable: tuple[Operation, ...]
-    hold: Callable[[], None] | None = None
+    pauses: Pauses
     running: ExitStack = field(default_factory=ExitStack)
     guests: dict[str, Guest] = field(default_factory=dict)
     targets: dict[str, Guest] = field(default_factory=dict)
@@ -67,19 +80,20 @@ def execute(
     emit: Emit,
     folder: Path,
     kept: Mapping[str, Path] | None = None,
-    hold: Callable[[], None] | None = None,
+    pauses: Pauses = Pauses(),
 ) -> None:
     """Run ``plan`` with ``folder`` for its files; everything it does and finds is emitted.
 
-    ``kept`` are files of namespaces that hold the ports already (`lab.host.lend`). ``hold`` returns
-    when the undo may begin. A LabError becomes a `Failed` event, the last one, and is not raised.
+    ``kept`` are files of namespaces that hold the ports already (`lab.host.lend`). A LabError
+    becomes a `Failed` event, the last one, and is not raised.
     """
     failure = None
     cable = _cable(plan.facts, made=not kept)
     with open_kernel_log() as log:
         try:
             with open_host(plan.facts.place, kept) as host:
-                _there_and_back(_Run(plan, host, emit, folder, Operations(host), cable, hold))
+                operations = Operations(host)
+                _there_and_back(_Run(plan, host, emit, folder, operations, cable, pauses))
         except LabError as error:
             failure = error
         (folder / "dmesg.log").write_text(log.read())
@@ -107,13 +121,13 @@ def _held(run: _Run) -> Iterator[None]:
     try:
         yield
     except LabError as error:
-        if run.hold:
+        if run.pauses.hold:
             run.emit(Note(text=error.message, warning=True), b"")
         raise
     finally:
-        if run.hold:
+        if run.pauses.hold:
             run.emit(Held(), b"")
-            run.hold()
+            run.pauses.hold()
 
 
 def _back(run: _Run) -> None:
@@ -131,6 +145,8 @@ def _there(run: _Run) -> None:
         _start_guests(run)
     with _stage("nic", run.emit):
         _connect(run)
+    if run.pauses.ready:
+        run = replace(run, plan=run.pauses.ready())
     moved = _migrate(run, run.plan.migration, refusal) if run.plan.migration else None
     with _stage("probe", run.emit):
         evidence = _observe(run).model_copy(update={"migration": moved})
@@ -214,19 +230,12 @@ def _observe(run: _Run) -> Evidence:
 
 def _warn_of_scattered(run: _Run, guest: Guest) -> None:
     """Where QEMU plays the NIC: a real one does not mind."""
-    if run.plan.facts.place is Place.LABHOST and _has_function(guest.plan):
+    if run.plan.facts.place is Place.LABHOST and guest.plan.has_function:
         scattered = scattered_mib(Path(f"/proc/{guest.pid}/smaps"))
         if scattered:
             text = f"guest {guest.name}: {scattered} MiB of its memory are not in huge pages: "
             text += "the NIC that QEMU plays loses packets from there"
             run.emit(Note(text=text, warning=True), b"")
-
-
-def _has_function(guest: GuestPlan) -> bool:
-    """Whether a PCI function is given to it, at its start or later."""
-    steps = (step for nic in guest.nics for step in nic.hotplug)
-    later = any(step.arguments.get("driver") == "vfio-pci" for step in steps)
-    return later or any(word.startswith("vfio-pci,") for word in guest.argv)
 
 
 def _unplug(run: _Run) -> tuple[HotplugEvidence, ...]:

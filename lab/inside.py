@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import time
@@ -9,39 +10,60 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lab.events import Event
-from lab.execute import execute
+from lab.events import Event, Ready
+from lab.execute import Pauses, execute
 from lab.pci import read_functions
 from lab.plan.data import Plan
 
 _CLOCK_SECONDS = 1.0
+_CHUNK = 1 << 16
 
 
 def main(argument: dict[str, Any], emit_raw: Callable[[dict[str, Any], bytes], None]) -> None:
     """Carry out ``argument["plan"]``; ``argument["wall"]`` is the time of day (Unix seconds).
 
-    With ``argument["keep"]`` all is held before the undo, until a line comes on the channel.
-    ``emit_raw`` takes each event as JSON data, with its attachment.
+    With ``argument["pause"]`` it rests at the event `Ready` until the argument comes again, as a
+    line on the channel: the plan may have changed since in what is to be proved, and this machine
+    may be a copy. An empty line asks whether we are there, and `Ready` is the answer. With
+    ``argument["keep"]`` all is held before the undo, until a line comes. ``emit_raw`` takes each
+    event as JSON data, with its attachment.
     """
-    plan = Plan.model_validate(argument["plan"])
-    _set_clock(argument["wall"])
+
+    def taken(argument: dict[str, Any]) -> Plan:
+        _set_clock(argument["wall"])
+        return Plan.model_validate(argument["plan"])
 
     def emit(event: Event, attachment: bytes) -> None:
         emit_raw(event.model_dump(mode="json"), attachment)
 
-    hold = wait_for_word if argument.get("keep") else None
+    def rest() -> Plan:
+        emit(Ready(), b"")
+        while not (word := line()):
+            emit(Ready(), b"")
+        return taken(json.loads(word))
+
+    plan = taken(argument)
+    hold = line if argument.get("keep") else None
+    ready = rest if argument.get("pause") else None
     with tempfile.TemporaryDirectory(prefix="lab-", dir="/run") as folder:
-        execute(plan, emit, Path(folder), hold=hold)
+        execute(plan, emit, Path(folder), pauses=Pauses(ready, hold))
 
 
-def wait_for_word(descriptors: Path = Path("/proc/self/fd")) -> None:
-    """Return when the lab has sent a line (`lab.labhost.channel.Channel.say`), or is gone.
+def line(descriptors: Path = Path("/proc/self/fd")) -> bytes:
+    """A line that the lab has sent (`lab.labhost.channel.Channel.say`). Raises EOFError when the
+    lab is gone.
 
-    The server, whose child we are, reads its port again when we have ended.
+    The lab sends nothing after it until the call has ended. The server, whose child we are, reads
+    its port again then.
     """
     port = next(fd for fd in descriptors.iterdir() if os.path.realpath(fd).startswith("/dev/vport"))
-    while os.read(int(port.name), 1) not in {b"\n", b""}:
-        pass
+    said = b""
+    while not said.endswith(b"\n"):
+        chunk = os.read(int(port.name), _CHUNK)
+        if not chunk:
+            raise EOFError("the lab is gone")
+        said += chunk
+    return said.rstrip(b"\n")
 
 
 def pci(_argument: dict[str, Any], emit_raw: Callable[[dict[str, Any], bytes], None]) -> None:

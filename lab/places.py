@@ -2,23 +2,24 @@
 
 What can be decided before a place is opened is decided with the facts of `facts_of`; once it is
 open, its own ``facts`` are the final ones. Those of a lab host are the same.
+
+What belongs to this machine is imported where it is asked for: netlink takes 0.3 s, and a run in a
+lab host needs it inside alone.
 """
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import ValidationError
 
 from lab.errors import StartError, UsageError
 from lab.events import EVENT, Event
-from lab.here.features import require
-from lab.here.place import Here, Ports, final_facts, first_facts, open_here
+from lab.here.ports import Ports
 from lab.images import cache
 from lab.images.build import ensure
 from lab.labhost.accelerator import Choice
@@ -30,6 +31,9 @@ from lab.plan.data import Facts, Place, Plan
 from lab.plan.places import labhost_facts
 from lab.record import Listener, Record
 from lab.rundir import open_rundir
+
+if TYPE_CHECKING:
+    from lab.here.place import Here
 
 _NOT_HERE = "leave out --on here"
 _ENTRY = "lab.inside:main"
@@ -82,27 +86,38 @@ def facts_of(wanted: WantedPlace) -> Facts:
     Raises CannotError, UsageError for ports that cannot be used.
     """
     if wanted.place is Place.HERE:
-        wanted.ports.check()
+        from lab.here.place import check_ports, first_facts  # noqa: PLC0415
+
+        check_ports(wanted.ports)
         return first_facts(wanted.ports)
     if wanted.ports.lent:
         raise UsageError(
             "--uplink and --tester are ports of this machine: a lab host has its own",
             hint="add --on here",
         )
-    return labhost_facts(secrets.token_hex(4))
+    return labhost_facts()
 
 
 def check(topology: Topology, wanted: WantedPlace) -> None:
     """Raise CannotError where the place can be known to lack what the topology needs."""
     if wanted.place is Place.HERE:
+        from lab.here.features import require  # noqa: PLC0415
+
         require(topology)
 
 
 @contextmanager
 def open_place(
-    wanted: WantedPlace, facts: Facts, record: Record, listener: Listener
+    wanted: WantedPlace,
+    facts: Facts,
+    record: Record,
+    listener: Listener,
+    beginning: str | None = None,
 ) -> Iterator[OpenPlace]:
-    """Yield the place, ready, its images built if need be; it is gone at the end."""
+    """Yield the place, ready, its images built if need be; it is gone at the end.
+
+    ``beginning`` is what a lab host is to be kept with: see `lab.plan.beginning`.
+    """
     with record.stage("images"):
         images = Images(
             labhost=ensure("labhost", listener),
@@ -112,11 +127,13 @@ def open_place(
     choice, emit = wanted.accelerator, record.emit
     with open_rundir() as folder:
         if wanted.place is Place.HERE:
+            from lab.here.place import final_facts, open_here  # noqa: PLC0415
+
             final = final_facts(facts, images, choice, folder, emit)
             with open_here(final, wanted.ports, folder) as here:
                 yield HerePlace(here)
         else:
-            with open_labhost(images, choice, folder, emit) as labhost:
+            with open_labhost(images, choice, folder, emit, beginning) as labhost:
                 yield LabhostPlace(labhost, facts)
 
 
@@ -170,7 +187,7 @@ class LabhostPlace:
 
     def carry(self, plan: Plan, *, keep: bool = False) -> Iterator[tuple[Event, bytes]]:
         argument = {"plan": plan.model_dump(mode="json"), "wall": time.time(), "keep": keep}
-        for event, attachment in self._labhost.call(_ENTRY, argument, _SILENCE_SECONDS):
+        for event, attachment in self._labhost.carry(_ENTRY, argument, _SILENCE_SECONDS):
             yield _checked(event), attachment
 
     def go_on(self) -> None:

@@ -15,6 +15,7 @@ from lab.evidence.whole import Evidence
 from lab.model.load import load_topology
 from lab.places import OpenPlace, WantedPlace, check, facts_of, open_place
 from lab.plan import sabotage
+from lab.plan.beginning import beginning
 from lab.plan.build import build
 from lab.plan.data import Attach, CostLevel, Facts, Place, Plan
 from lab.plan.hotplug import hotplugged
@@ -52,7 +53,8 @@ class RunRequest:
     """What the user asked for.
 
     ``sabotage`` names a fault to be built in, to see its check red. With ``attach`` hotplug the
-    NICs are plugged in and out ``rounds`` times.
+    NICs are plugged in and out ``rounds`` times. A ``fresh`` run boots its guests itself, and
+    keeps nothing for the next one.
     """
 
     topology: str
@@ -65,6 +67,7 @@ class RunRequest:
     costs: CostLevel = CostLevel.BRIEF
     out: Path | None = None
     keep: bool = False
+    fresh: bool = False
 
 
 class RunListener(Listener, Protocol):
@@ -88,7 +91,7 @@ def run(request: RunRequest, listener: RunListener) -> Result:
         with (
             open_results(request.out, draft.topology) as folder,
             saved_when_failed(folder, record, partial(_failed, request, draft, record)),
-            open_place(request.on, draft.facts, record, listener) as place,
+            open_place(request.on, draft.facts, record, listener, _kept(request, draft)) as place,
         ):
             plan = _plan(request, place.facts)
             stream = place.carry(plan, keep=request.keep)
@@ -96,6 +99,13 @@ def run(request: RunRequest, listener: RunListener) -> Result:
             evidence = record.follow(stream, folder, held)
             result = _result(request, plan, evidence, record, place)
             return save(result, evidence, folder)
+
+
+def _kept(request: RunRequest, plan: Plan) -> str | None:
+    """What the next run may begin with; a fault is not worth keeping."""
+    if request.fresh or request.keep or request.sabotage is not None:
+        return None
+    return beginning(plan)
 
 
 def _look(plan: Plan, record: Record, place: OpenPlace, listener: RunListener) -> None:

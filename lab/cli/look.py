@@ -23,9 +23,6 @@ from lab.plan.script import command, commands, script
 from lab.report.result import Result
 from lab.report.rungs import Ladder
 
-# MAC addresses follow from the run's token; what is printed should be the same every time.
-_RUN = "by-hand"
-
 
 def topologies(*, json: Json = False) -> int:
     """List the topologies that come with the lab, with what --set may change."""
@@ -91,7 +88,7 @@ def schema(kind: Literal["topology", "result", "ladder"] = "topology", /) -> int
 
 
 def _plan(topology: str, words: tuple[str, ...], attach: Attach) -> Plan:
-    plan = build(load_topology(topology, settings(words)), labhost_facts(_RUN))
+    plan = build(load_topology(topology, settings(words)), labhost_facts())
     return hotplugged(plan) if attach is Attach.HOTPLUG else plan
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from lab.cli.options import AttachOption, Json, Set, Tester, Topology, Uplink, flag, settings
 from lab.errors import LabError, UsageError
-from lab.here.place import Ports
+from lab.here.ports import Ports
 from lab.labhost.accelerator import Choice
 from lab.places import WantedPlace
 from lab.plan.data import Attach, CostLevel, Place, Plan
@@ -87,6 +87,9 @@ def run(  # noqa: PLR0913  one parameter per option
         Parameter(help="tcp: TCP as well; full: rates without loss too, and more of all."),
     ] = CostLevel.BRIEF,
     keep: Annotated[bool, flag("A root shell in the lab host before the undo.")] = False,
+    fresh: Annotated[
+        bool, flag("Boot the guests instead of going on from where the last run kept them.")
+    ] = False,
     out: Annotated[Path | None, Parameter(help="Folder for the results.")] = None,
     sabotage: Annotated[
         str | None, Parameter(help="Build a fault in, to see its check turn red.")
@@ -107,6 +110,7 @@ def run(  # noqa: PLR0913  one parameter per option
         costs=costs,
         out=out,
         keep=keep,
+        fresh=fresh,
     )
     return carry_out(request, json=json).status
 

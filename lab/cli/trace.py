@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from lab.cli.options import Json, Set, Tester, Topology, Uplink, settings
 from lab.cli.run import carry_out
 from lab.errors import CannotError, UsageError
-from lab.here.place import Ports
+from lab.here.ports import Ports
 from lab.labhost.accelerator import Choice
 from lab.places import WantedPlace
 from lab.plan.data import Place

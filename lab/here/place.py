@@ -15,6 +15,7 @@ from typing import Any
 
 from lab.errors import UsageError
 from lab.events import Emit, Note
+from lab.here.ports import Ports
 from lab.host.lend import inspect, lend
 from lab.labhost.accelerator import Choice, ProbeSpec, choose_for_guests
 from lab.labhost.channel import Channel
@@ -23,36 +24,10 @@ from lab.labhost.process import Program, running
 from lab.labhost.setup import Images
 from lab.paths import python_path
 from lab.plan.data import VETH, Facts, Place, Plan, Port
-from lab.plan.where import HOST, WIRE
 
 _ENTRY = "the run"
 # The longest that an undo takes: a guest that does not quit is killed after 5 s.
 _STOP_SECONDS = 30.0
-
-
-@dataclass(frozen=True)
-class Ports:
-    """Two ports of the machine, joined by a cable; without names a veth pair stands for them."""
-
-    uplink: str = ""
-    tester: str = ""
-
-    def check(self) -> None:
-        """Raise UsageError for half a cable or no such port, CannotError for one in use."""
-        if bool(self.uplink) != bool(self.tester):
-            raise UsageError(
-                "--uplink and --tester belong together: the two ends of one cable",
-                hint="leave both out for a veth pair",
-            )
-        if self.uplink and self.uplink == self.tester:
-            raise UsageError(f"--uplink and --tester are both {self.uplink}")
-        for where, device in self.lent.items():
-            inspect(where, device)
-
-    @property
-    def lent(self) -> dict[str, str]:
-        """Devices by the place that they go to."""
-        return {HOST: self.uplink, WIRE: self.tester} if self.uplink else {}
 
 
 @dataclass(frozen=True)
@@ -73,6 +48,19 @@ class Here:
         }
         # Every wait inside has a deadline of its own, and a worker that dies closes the channel.
         return self.channel.call(_ENTRY, argument, b"", math.inf)
+
+
+def check_ports(ports: Ports) -> None:
+    """Raise UsageError for half a cable or no such port, CannotError for one in use."""
+    if bool(ports.uplink) != bool(ports.tester):
+        raise UsageError(
+            "--uplink and --tester belong together: the two ends of one cable",
+            hint="leave both out for a veth pair",
+        )
+    if ports.uplink and ports.uplink == ports.tester:
+        raise UsageError(f"--uplink and --tester are both {ports.uplink}")
+    for where, device in ports.lent.items():
+        inspect(where, device)
 
 
 def first_facts(ports: Ports) -> Facts:

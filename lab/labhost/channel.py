@@ -77,7 +77,7 @@ class Channel:
         """
         self._calls += 1
         self._send({"kind": "warm", "id": self._calls, "module": module}, code, seconds)
-        for _ in self._replies(self._calls, module, seconds):
+        for _ in self.replies(module, seconds):
             pass
 
     def call(
@@ -91,7 +91,22 @@ class Channel:
         self._calls += 1
         header = {"kind": "call", "id": self._calls, "entry": entry, "argument": argument}
         self._send(header, code, seconds)
-        yield from self._replies(self._calls, entry, seconds)
+        yield from self.replies(entry, seconds)
+
+    def rejoin(self, call: int, seconds: float) -> None:
+        """Take up call number ``call`` of an earlier life, which rests, and see that it answers.
+
+        What it is told next is what `say` says, and `replies` has what it answers. Raises
+        StartError.
+        """
+        self._calls = call
+        self.say("")
+        next(self.replies("the call that rests", seconds))
+
+    @property
+    def calls(self) -> int:
+        """The number of the last call."""
+        return self._calls
 
     def say(self, word: str) -> None:
         """Send a line to the call that runs. Only one that waits for it may be told: what it does
@@ -102,12 +117,11 @@ class Channel:
         except (TimeoutError, ConnectionError) as error:
             raise self._qemu.failure("the channel takes nothing") from error
 
-    def _replies(
-        self, call: int, what: str, seconds: float
-    ) -> Iterator[tuple[dict[str, Any], bytes]]:
+    def replies(self, what: str, seconds: float) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """The further events of the last call, until its end; see `call`."""
         while True:
             message, attachment = self._receive(time.monotonic() + seconds)
-            if message.get("id") != call:
+            if message.get("id") != self._calls:
                 continue
             if message["kind"] == "end":
                 _raise_error(what, message)

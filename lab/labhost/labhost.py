@@ -1,18 +1,20 @@
 """The lab host: started, warm, and ready for calls.
 
 Its first use boots cold, waits for the server's answer and saves a snapshot; every later use
-restores that. Whatever is wrong with a snapshot costs a cold boot, never the run.
+restores that, or a lab host that was kept while a call with the same beginning rested. Whatever is
+wrong with a snapshot costs a cold boot, never the run.
 """
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from lab.labhost.accelerator import Choice
 from lab.labhost.channel import Channel
 from lab.labhost.code import package_zip
 from lab.labhost.frames import Message
+from lab.labhost.kept import Keeper, Said, keeper, now
 from lab.labhost.machine import Accelerator, Fds
 from lab.labhost.process import Running, running
 from lab.labhost.setup import Images, Setup, prepare
@@ -62,6 +65,8 @@ class Labhost:
     hello: Message
     machine: Machine
     code: Future[bytes]
+    keeper: Keeper | None = None
+    said: Said | None = None
 
     @property
     def accelerator(self) -> Accelerator:
@@ -95,17 +100,65 @@ class Labhost:
         seconds = self.setup.scaled(deadline)
         return self.machine.channel.call(entry, argument, self.code.result(), seconds)
 
+    def carry(
+        self, entry: str, argument: dict[str, Any], deadline: float
+    ) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """`call` an entry that rests at its event ``ready`` where it is told to.
+
+        Where its beginning is to be kept it rests, and is kept; where it was kept, it goes on from
+        there.
+        """
+        if self.said is None:
+            events = self.call(entry, argument | {"pause": self.keeper is not None}, deadline)
+            yield from self._kept_on_the_way(events, argument)
+        else:
+            yield from ((event, b"") for event in self.said.events)
+            self.machine.channel.say(json.dumps(argument))
+            yield from self.machine.channel.replies(entry, self.setup.scaled(deadline))
+
+    def _kept_on_the_way(
+        self, events: Iterator[tuple[dict[str, Any], bytes]], argument: dict[str, Any]
+    ) -> Iterator[tuple[dict[str, Any], bytes]]:
+        before: list[dict[str, Any]] = []
+        for event, attachment in events:
+            if event["event"] == "ready":
+                self._keep(tuple(before))
+                self.machine.channel.say(json.dumps(argument))
+                continue
+            if event["event"] != "stage":
+                before.append(event)
+            yield event, attachment
+
+    def _keep(self, events: tuple[dict[str, Any], ...]) -> None:
+        """Keep the lab host as it rests; the run goes on whether or not that works."""
+        assert self.keeper is not None
+        channel = self.machine.channel
+        said = Said(call=channel.calls, hello=self.hello, events=events, date=now())
+        seconds = self.setup.scaled(SAVE_SECONDS)
+        self.setup.emit(Stage(name="keep"), b"")
+        try:
+            with _timed(self.timings, "keep"), _told(self.machine):
+                self.keeper.keep(said, lambda file: migration.save(self.machine.qmp, file, seconds))
+        except (OSError, migration.MigrationError) as error:
+            self.setup.warn(f"the guests cannot be kept for the next run: {error}")
+        else:
+            detail = "the next run goes on from here"
+            self.setup.emit(Stage(name="keep", seconds=self.timings["keep"], detail=detail), b"")
+
     def shell(self) -> None:
         """Give the terminal to a root shell inside until the user types Ctrl-]."""
         shell.bridge(self.machine.shell, sys.stdin, sys.stdout)
 
 
 @contextmanager
-def open_labhost(images: Images, choice: Choice, rundir: Path, emit: Emit) -> Iterator[Labhost]:
+def open_labhost(
+    images: Images, choice: Choice, rundir: Path, emit: Emit, beginning: str | None = None
+) -> Iterator[Labhost]:
     """Yield a lab host that has answered; it is killed at the end.
 
-    Call it from a thread that lives as long: QEMU dies with it. Raises CannotError when this
-    machine cannot run one, StartError when it does not come up.
+    ``beginning`` is what it is to be kept with, or was: all that the next `Labhost.carry` does
+    until it rests. Call it from a thread that lives as long: QEMU dies with it. Raises CannotError
+    when this machine cannot run one, StartError when it does not come up.
     """
     setup = prepare(images, choice, rundir, emit)
     emit(Note(text=f"lab host under {setup.accelerator}: {setup.decision.reason}"), b"")
@@ -113,10 +166,36 @@ def open_labhost(images: Images, choice: Choice, rundir: Path, emit: Emit) -> It
         workers = stack.enter_context(ThreadPoolExecutor(1, "code"))
         code = workers.submit(package_zip, setup.compiler, setup.code_cache)
         emit(Stage(name="lab host"), b"")
-        labhost = _started(stack, setup, code)
-        how = "restored from its snapshot" if labhost.restored else "booted"
-        emit(Stage(name="lab host", seconds=sum(labhost.timings.values()), detail=how), b"")
+        keep = keeper(setup.kept, setup.key(), code.result(), beginning) if beginning else None
+        labhost = _resumed(stack, setup, code, keep) if keep else None
+        labhost = labhost or replace(_started(stack, setup, code), keeper=keep)
+        seconds = sum(labhost.timings.values())
+        emit(Stage(name="lab host", seconds=seconds, detail=_how(labhost)), b"")
         yield labhost
+
+
+def _how(labhost: Labhost) -> str:
+    if labhost.said is not None:
+        return f"restored with its guests up, as kept {labhost.said.date}"
+    return "restored from its snapshot" if labhost.restored else "booted"
+
+
+def _resumed(stack: ExitStack, setup: Setup, code: Future[bytes], keeper: Keeper) -> Labhost | None:
+    """A lab host in which a call rests, or None where none was kept or it does not work."""
+    found = keeper.find(setup.warn)
+    if found is None:
+        return None
+    state, said = found
+
+    def greet(channel: Channel, seconds: float) -> Message:
+        channel.rejoin(said.call, seconds)
+        return said.hello
+
+    labhost = _restored(stack, setup, code, state, greet)
+    if labhost is None:
+        keeper.drop()
+        return None
+    return replace(labhost, said=said)
 
 
 def _started(stack: ExitStack, setup: Setup, code: Future[bytes]) -> Labhost:
@@ -147,7 +226,13 @@ def _first(stack: ExitStack, setup: Setup, code: Future[bytes], key: str) -> Lab
         return labhost
 
 
-def _restored(stack: ExitStack, setup: Setup, code: Future[bytes], state: Path) -> Labhost | None:
+def _restored(
+    stack: ExitStack,
+    setup: Setup,
+    code: Future[bytes],
+    state: Path,
+    greet: Callable[[Channel, float], Message] = Channel.hello,
+) -> Labhost | None:
     """A lab host out of ``state``, or None when that does not work, for whatever reason."""
     timings: dict[str, float] = {}
     seconds = setup.scaled(RESTORE_SECONDS)
@@ -157,7 +242,7 @@ def _restored(stack: ExitStack, setup: Setup, code: Future[bytes], state: Path) 
             with _timed(timings, "restore"), _told(machine):
                 migration.restore(machine.qmp, state, seconds)
             with _timed(timings, "hello"):
-                hello = machine.channel.hello(seconds)
+                hello = greet(machine.channel, seconds)
         except LabError as error:
             setup.warn(f"the lab host's snapshot did not work: {error.message}")
             return None

@@ -14,6 +14,9 @@ from lab.labhost.machine import Accelerator, Fds, MachineSpec
 from lab.labhost.process import Program
 from lab.labhost.snapshot import Ingredients, Store, host_identity
 
+# One for each topology that comes with the lab, so that all of them run in turn; half a GiB each.
+_KEPT = 8
+
 
 @dataclass(frozen=True)
 class Images:
@@ -37,6 +40,7 @@ class Setup:
     root: Path
     rundir: Path
     store: Store
+    kept: Store
     image: str
     code_cache: Path
     compiler: Compiler
@@ -114,6 +118,7 @@ def prepare(images: Images, choice: Choice, rundir: Path, emit: Emit) -> Setup:
         root=image.path("root.erofs"),
         rundir=rundir,
         store=Store(images.cache / "snapshots"),
+        kept=Store(images.cache / "kept", _KEPT),
         image=image.digest,
         code_cache=images.cache / "code",
         compiler=Compiler(image.python_argv(), image.python_env(), image.digest),

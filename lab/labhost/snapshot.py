@@ -26,7 +26,6 @@ from lab.images.image import FileRecord, Stamp
 from lab.labhost.machine import Accelerator
 
 _BLOCK = 1 << 20
-_KEPT = 2
 _RECORD = "record.json"
 _UNFINISHED = ".new"
 _CPUINFO = Path("/proc/cpuinfo")
@@ -96,9 +95,10 @@ def _next_data(fd: int, offset: int, size: int) -> int:
 
 @dataclass(frozen=True)
 class Store:
-    """The folder of all snapshots."""
+    """The folder of all snapshots; the ``limit`` that were used last are kept."""
 
     folder: Path
+    limit: int = 2
 
     def find(self, key: str, note: Callable[[str], None]) -> Path | None:
         """The state file of a snapshot that can be trusted; ``note`` hears why one was dropped."""
@@ -162,7 +162,7 @@ class Store:
         unfinished = [each for each in folders if each.suffix == _UNFINISHED]
         snapshots = [each for each in folders if each.suffix != _UNFINISHED]
         snapshots.sort(key=lambda each: each.stat().st_mtime_ns, reverse=True)
-        for old in (*snapshots[_KEPT:], *unfinished):
+        for old in (*snapshots[self.limit :], *unfinished):
             shutil.rmtree(old, ignore_errors=True)
 
 

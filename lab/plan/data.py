@@ -167,6 +167,13 @@ class GuestPlan(Data):
     fds: tuple[Fd, ...] = ()
     nics: tuple[NicPlan, ...]
 
+    @property
+    def has_function(self) -> bool:
+        """Whether a PCI function is given to it, at its start or later."""
+        steps = (step for nic in self.nics for step in nic.hotplug)
+        later = any(step.arguments.get("driver") == "vfio-pci" for step in steps)
+        return later or any(word.startswith("vfio-pci,") for word in self.argv)
+
 
 class MigrationPlan(Data):
     """A guest moves from one QEMU to another while numbered probes go to it.

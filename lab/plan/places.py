@@ -7,8 +7,14 @@ from lab.plan.data import Facts, Place, Port
 _GUEST = "/usr/share/hoplab/guest"
 
 
-def labhost_facts(run: str) -> Facts:
-    """What a lab host is: the images and its QEMU command line make it the same every time."""
+_RUN = "labhost"
+
+
+def labhost_facts(run: str = _RUN) -> Facts:
+    """What a lab host is: the images and its QEMU command line make it the same every time.
+
+    So are the MAC addresses, which follow from ``run``: no two lab hosts share a wire.
+    """
     return Facts(
         place=Place.LABHOST,
         accelerator="kvm",

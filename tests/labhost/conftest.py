@@ -1,15 +1,25 @@
-"""Fixtures for tests that look at whole runs (`tests.labhost.runs`)."""
+"""Fixtures for tests that make whole runs (`tests.labhost.runs` looks at many of them)."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from lab.images.build import ensure
 from lab.images.progress import Silent
-from tests.labhost.runs import Outcome, started
+from tests.labhost.runs import ROOT, Outcome, started
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A runtime folder of the test's own, to see what is left in it."""
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    return {**os.environ, "XDG_RUNTIME_DIR": str(runtime), "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture(scope="module")

@@ -51,9 +51,13 @@ def started(
 
 
 def arguments(words: str) -> list[str]:
-    """``sriov guests=1 --sabotage mirror`` as arguments: what has a ``=`` is for ``--set``."""
+    """``sriov guests=1 --sabotage mirror`` as arguments: what has a ``=`` is for ``--set``.
+
+    Most are the only ones of their kind: nothing is worth keeping.
+    """
     return [
-        each for word in words.split() for each in (("--set", word) if "=" in word else (word,))
+        "--fresh",
+        *(each for word in words.split() for each in (("--set", word) if "=" in word else (word,))),
     ]
 
 

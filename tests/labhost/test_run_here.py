@@ -40,13 +40,6 @@ def _able() -> None:
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    runtime = tmp_path / "runtime"
-    runtime.mkdir(mode=0o700)
-    return {**os.environ, "XDG_RUNTIME_DIR": str(runtime), "PYTHONPATH": str(ROOT)}
-
-
-@pytest.fixture
 def ports() -> Iterator[tuple[str, str]]:
     """Two ports of the machine with a cable between them: a veth pair."""
     near, far = f"hla{os.getpid()}"[:15], f"hlb{os.getpid()}"[:15]

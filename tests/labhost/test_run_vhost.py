@@ -59,17 +59,12 @@ def _images() -> None:
         ensure(name, Silent())
 
 
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """A runtime folder of the test's own, to see what is left in it."""
-    runtime = tmp_path / "runtime"
-    runtime.mkdir(mode=0o700)
-    return {**os.environ, "XDG_RUNTIME_DIR": str(runtime), "PYTHONPATH": str(ROOT)}
-
-
-def start(environment: dict[str, str], folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(
+    environment: dict[str, str], folder: Path, *arguments: str, fresh: bool = True
+) -> subprocess.Popen[str]:
+    """Most runs of the tests are the only ones of their kind: nothing is worth keeping."""
     return subprocess.Popen(
-        [sys.executable, "-m", "lab", "run", *arguments],
+        [sys.executable, "-m", "lab", "run", *arguments, *(("--fresh",) if fresh else ())],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -14,7 +14,8 @@ import pytest
 
 from lab.errors import StartError
 from lab.events import EVENT, Event
-from lab.here.place import Here, Ports, first_facts, open_here
+from lab.here.place import Here, first_facts, open_here
+from lab.here.ports import Ports
 from lab.host.host import Host
 from lab.model.load import load_topology
 from lab.plan.build import build
@@ -26,7 +27,8 @@ ROOT = Path(__file__).parents[2]
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from lab.here.place import Ports, first_facts, open_here
+from lab.here.place import first_facts, open_here
+from lab.here.ports import Ports
 from tests.netns.test_here_worker import plan, until
 facts = first_facts(Ports())
 with open_here(facts, Ports(), Path(sys.argv[1])) as here:

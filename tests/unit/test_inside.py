@@ -3,27 +3,52 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
 from lab.events import Event, Held, Observed, Undone
-from lab.inside import wait_for_word
+from lab.inside import line
 from lab.record import Record
 from lab.results import open_results
 from tests import sample
 
 
-@pytest.mark.parametrize("said", [b"go on\n", b""], ids=["a line", "nobody is there"])
-def test_held_until_a_line_comes_or_nobody_is_there(said: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("said", "heard"), [(b"go on\n", b"go on"), (b"\n", b"")], ids=["words", "an empty line"]
+)
+def test_a_line_that_the_lab_says(said: bytes, heard: bytes, tmp_path: Path) -> None:
+    with _port(tmp_path) as theirs:
+        os.write(theirs, said)
+        assert line(tmp_path) == heard
+
+
+def test_a_line_comes_in_pieces(tmp_path: Path) -> None:
+    with _port(tmp_path) as theirs:
+        os.write(theirs, b"x" * 40000)
+        later = Timer(0.05, os.write, (theirs, b"y\n"))
+        later.start()
+        assert line(tmp_path) == b"x" * 40000 + b"y"
+
+
+def test_a_lab_that_is_gone_says_nothing(tmp_path: Path) -> None:
+    with Path("/dev/null").open() as nothing:
+        (tmp_path / str(nothing.fileno())).symlink_to("/dev/vport2p1")
+        with pytest.raises(EOFError, match="gone"):
+            line(tmp_path)
+
+
+@contextmanager
+def _port(descriptors: Path) -> Iterator[int]:
+    """The lab's end of a pipe whose other end looks like the channel's port in ``descriptors``."""
     ours, theirs = os.pipe()
-    (tmp_path / "1").symlink_to("/dev/null")
-    (tmp_path / str(ours)).symlink_to("/dev/vport2p1")
-    os.write(theirs, said + b"rest" * bool(said))
-    os.close(theirs)
-    wait_for_word(tmp_path)
-    assert os.read(ours, 9) == b"rest" * bool(said)
-    os.close(ours)
+    (descriptors / "1").symlink_to("/dev/null")
+    (descriptors / str(ours)).symlink_to("/dev/vport2p1")
+    with os.fdopen(ours, "rb"), os.fdopen(theirs, "wb"):
+        yield theirs
 
 
 class Hearer:
