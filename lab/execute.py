@@ -192,7 +192,7 @@ def _started(run: _Run, plan: GuestPlan) -> Guest:
     def warn(text: str) -> None:
         run.emit(Note(text=text, warning=True), b"")
 
-    cpu = run.plan.migration.cpu if run.plan.migration else None
+    cpu = run.plan.cpu
     guest = start(plan, run.plan.facts, run.folder, run.host, warn, cpu=cpu)
     return run.running.enter_context(guest)
 

@@ -184,8 +184,7 @@ class MigrationPlan(Data):
     VF is gone, ``parameters`` are the target's (QMP migrate-set-parameters). ``abort`` takes the
     migration back when the source stands still, ``hold_ms`` keeps it so for longer, as management
     software does that has to see to disks. With ``returns`` a primary is there in the end and is
-    waited for. A probe is sent every ``interval_ms``. Both QEMUs stay on one CPU of the host,
-    ``cpu``.
+    waited for. A probe is sent every ``interval_ms``.
     """
 
     guest: str
@@ -198,7 +197,6 @@ class MigrationPlan(Data):
     parameters: dict[str, int]
     abort: bool
     returns: bool
-    cpu: int
     hold_ms: int = 0
     interval_ms: int = 20
 
@@ -332,6 +330,9 @@ class TracePlan(Data):
     hops: tuple[Hop, ...]
 
 
+_SHARED_CPU = 1
+
+
 class Plan(Data):
     """All that one run does. One with a ``trace`` follows single packets, and that is all."""
 
@@ -345,3 +346,19 @@ class Plan(Data):
     migration: MigrationPlan | None = None
     questions: tuple[Question, ...] = ()
     trace: TracePlan | None = None
+
+    @property
+    def cpu(self) -> int | None:
+        """The one CPU of the lab host that all QEMUs of the guests stay on; None where any will do.
+
+        A function that comes or goes changes the memory map of the lab host, whose own QEMU then
+        kicks its CPUs. Under TCG (10.0, and still in later sources) a kick that finds a CPU inside
+        a nested guest can deliver the interrupt that was injected there last once more, even to a
+        guest that has interrupts off: it hangs or panics. On one CPU with the QEMU that takes or
+        gives back a function, no guest runs at that moment.
+        """
+        plugged = any(
+            nic.hotplug for guest in self.guests if guest.has_function for nic in guest.nics
+        )
+        comes = self.migration is not None or plugged
+        return _SHARED_CPU if comes and self.facts.place is Place.LABHOST else None

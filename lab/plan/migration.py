@@ -17,11 +17,6 @@ _ANNOUNCE = {
 }
 # Before the move: once, because a stopped QEMU goes on announcing, and would take the bridges back.
 _ANNOUNCE_STANDBY = {"initial": 50, "max": 50, "rounds": 1, "step": 0}
-# A function that comes or goes changes the memory map of the lab host, whose QEMU then kicks all of
-# its CPUs. Under TCG (10.0, and still after 10.2) a kick that finds a CPU inside a nested guest can
-# deliver the interrupt that was injected there last once more, even to a guest that has interrupts
-# off: it hangs or panics. On one CPU with whoever changes the map, no guest runs at that moment.
-_CPU = 1
 
 
 def migration(wiring: Wiring) -> MigrationPlan | None:
@@ -44,7 +39,6 @@ def migration(wiring: Wiring) -> MigrationPlan | None:
         announce=_ANNOUNCE_STANDBY,
         abort=asked.abort,
         returns=asked.abort or asked.vf is not None,
-        cpu=_CPU,
     )
 
 

@@ -30,7 +30,6 @@ PLAN = MigrationPlan(
     taps=("tap0", "tap1"),
     announce={},
     parameters={},
-    cpu=0,
     abort=False,
     returns=False,
     interval_ms=2,
