@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench.figures import Finding, Findings, markdown, placed
 from lab import machine as lab_machine
+from lab.errors import LabError
 
 # Each is a module with a TITLE and a function ``run`` that yields rows.
 NAMES = ("overhead", "restore", "stages", "matching", "virtme", "memory", "guests")
@@ -19,17 +20,26 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 def main(wanted: list[str]) -> int:
-    """Run those that are named, or all. Each finding is kept as soon as it is there."""
+    """Run those that are named, or all; the worst status of theirs.
+
+    Each finding is kept as soon as it is there. One that cannot be had is told, and stops nothing.
+    """
     unknown = set(wanted) - set(NAMES)
     if unknown:
         print(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}")
         return 2
+    status = 0
     for name in wanted or NAMES:
         print(f"{name} ...", flush=True)
-        finding = run(name)
+        try:
+            finding = run(name)
+        except LabError as error:
+            print(f"{name}:", *error.lines(), sep="\n  ", flush=True)
+            status = max(status, error.status)
+            continue
         keep(name, finding)
         print(markdown(Findings(findings={name: finding})), flush=True)
-    return 0
+    return status
 
 
 def run(name: str) -> Finding:

@@ -28,6 +28,8 @@ def save(qmp: Qmp, file: Path, seconds: float) -> None:
     qmp.execute("stop", timeout=seconds)
     try:
         _prepare(qmp)
+        # Its default is for a network: 128 MiB a second.
+        qmp.execute("migrate-set-parameters", {"max-bandwidth": 0})
         qmp.execute("migrate", _channel(file), timeout=seconds)
         _finish(qmp, seconds)
     except RefusedError as error:
