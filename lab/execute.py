@@ -192,7 +192,9 @@ def _started(run: _Run, plan: GuestPlan) -> Guest:
     def warn(text: str) -> None:
         run.emit(Note(text=text, warning=True), b"")
 
-    return run.running.enter_context(start(plan, run.plan.facts, run.folder, run.host, warn))
+    cpu = run.plan.cpu
+    guest = start(plan, run.plan.facts, run.folder, run.host, warn, cpu=cpu)
+    return run.running.enter_context(guest)
 
 
 def _migrate(run: _Run, plan: MigrationPlan, refusal: str) -> MigrationEvidence:

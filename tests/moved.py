@@ -11,6 +11,7 @@ from tests import sample
 STEP = 10_000_000
 START = 1_700_000_000_000_000_000
 TRIP = 4_000_000
+DOWN = 197_000_000
 AWAY, STOPPED, RESUMED, BACK, END = 105, 200, 240, 330, 400
 """Numbers of probes: the VF is gone, the source stands, the target runs, its VF carries."""
 LOST = (*range(100, AWAY), *range(STOPPED, RESUMED + 1))
@@ -67,6 +68,7 @@ def moments() -> tuple[Moment, ...]:
         Moment(time_ns=at(99) + 1, side="source", event="MIGRATION", status="wait-unplug"),
         Moment(time_ns=at(AWAY), side="source", event="MIGRATION", status="active"),
         Moment(time_ns=at(STOPPED), side="source", event="STOP"),
+        Moment(time_ns=at(STOPPED) + DOWN, side="source", event="MIGRATION", status="completed"),
         Moment(time_ns=at(RESUMED), side="target", event="RESUME"),
     )
 

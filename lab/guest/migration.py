@@ -144,7 +144,25 @@ def _status(source: Guest, *wanted: str) -> str:
     def match(data: Any) -> bool:
         return data["status"] in awaited
 
-    return str(source.qmp.wait_event("MIGRATION", _SECONDS, match)["status"])
+    try:
+        return str(source.qmp.wait_event("MIGRATION", _SECONDS, match)["status"])
+    except StartError as error:
+        words = f"{error.message}; awaited: {' or '.join(wanted) or 'an end'}{_progress(source)}"
+        raise StartError(words) from error
+
+
+def _progress(source: Guest) -> str:
+    """How far it has come by QEMU's word; empty where QEMU has none."""
+    try:
+        told = source.qmp.execute("query-migrate")
+    except LabError:
+        return ""
+    ram = told.get("ram", {})
+    left, total, rate = (ram.get(key, 0) for key in ("remaining", "total", "dirty-pages-rate"))
+    return (
+        f"; it is {told.get('status')}, {left >> 20} of {total >> 20} MiB are left, "
+        f"the guest writes {rate} pages a second"
+    )
 
 
 def _ending(status: str, source: Guest) -> str:

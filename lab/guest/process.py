@@ -136,6 +136,17 @@ def start_process(
         process.kill()
 
 
+@contextmanager
+def on_cpu(cpu: int | None) -> Iterator[None]:
+    """Have what the calling thread starts in the block stay on one CPU, if there is that one."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, before & {cpu} or before)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def _milliseconds(deadline: float) -> float:
     return max(0.0, (deadline - time.monotonic()) * 1000)
 

@@ -14,7 +14,7 @@ from lab.errors import CannotError, LabError
 from lab.evidence.guest import GuestEvidence, NicEvidence
 from lab.guest.agent import Agent, Result
 from lab.guest.nic import configure
-from lab.guest.process import Process, Words, start_process
+from lab.guest.process import Process, Words, on_cpu, start_process
 from lab.host.fds import VHOST_HINT, VHOST_NET, open_fds
 from lab.host.host import Host
 from lab.plan.data import Facts, Fd, GuestPlan
@@ -101,7 +101,15 @@ class Guest:
 
 
 @contextmanager
-def start(plan: GuestPlan, facts: Facts, folder: Path, host: Host, warn: Warn) -> Iterator[Guest]:
+def start(  # noqa: PLR0913  what every start needs, and the one CPU that some are to stay on
+    plan: GuestPlan,
+    facts: Facts,
+    folder: Path,
+    host: Host,
+    warn: Warn,
+    *,
+    cpu: int | None = None,
+) -> Iterator[Guest]:
     """Start a guest's QEMU and yield it as soon as it answers on QMP; it boots meanwhile.
 
     At the end it is asked to quit, then killed; ``warn`` is told when it had to be. Raises
@@ -115,7 +123,7 @@ def start(plan: GuestPlan, facts: Facts, folder: Path, host: Host, warn: Warn) -
             fds = {name: theirs.enter_context(pair[1]).fileno() for name, pair in channels.items()}
             opened = theirs.enter_context(open_fds(host, _inherited(plan), folder))
             argv = render(plan.argv, fds, opened, {"console": words.console})
-            with host.inside(HOST):
+            with host.inside(HOST), on_cpu(cpu):
                 process = stack.enter_context(
                     start_process(
                         plan.name, argv, facts.qemu_env, [*fds.values(), *opened.values()], words

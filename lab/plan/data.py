@@ -330,6 +330,9 @@ class TracePlan(Data):
     hops: tuple[Hop, ...]
 
 
+_SHARED_CPU = 1
+
+
 class Plan(Data):
     """All that one run does. One with a ``trace`` follows single packets, and that is all."""
 
@@ -343,3 +346,19 @@ class Plan(Data):
     migration: MigrationPlan | None = None
     questions: tuple[Question, ...] = ()
     trace: TracePlan | None = None
+
+    @property
+    def cpu(self) -> int | None:
+        """The one CPU of the lab host that all QEMUs of the guests stay on; None where any will do.
+
+        A function that comes or goes changes the memory map of the lab host, whose own QEMU then
+        kicks its CPUs. Under TCG (10.0, and still in later sources) a kick that finds a CPU inside
+        a nested guest can deliver the interrupt that was injected there last once more, even to a
+        guest that has interrupts off: it hangs or panics. On one CPU with the QEMU that takes or
+        gives back a function, no guest runs at that moment.
+        """
+        plugged = any(
+            nic.hotplug for guest in self.guests if guest.has_function for nic in guest.nics
+        )
+        comes = self.migration is not None or plugged
+        return _SHARED_CPU if comes and self.facts.place is Place.LABHOST else None

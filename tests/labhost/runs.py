@@ -23,10 +23,11 @@ SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What ``lab run`` said: its exit status and its JSON document."""
+    """What ``lab run`` said: exit status, JSON document, and what it told while it went."""
 
     status: int
     document: dict[str, Any]
+    said: str
 
     @property
     def red(self) -> set[str]:
@@ -73,4 +74,4 @@ def lab(folder: Path, *words: str) -> Outcome:
         check=False,
     )
     assert done.stdout, done.stderr
-    return Outcome(done.returncode, json.loads(done.stdout))
+    return Outcome(done.returncode, json.loads(done.stdout), done.stderr)

@@ -47,7 +47,8 @@ class Monitor:
             }
             self.history.append(event)
             self._pending.append(event)
-        return {"downtime": 197, "running": True}
+        ram = {"remaining": 5 << 20, "total": 192 << 20, "dirty-pages-rate": 40}
+        return {"downtime": 197, "running": True, "status": "active", "ram": ram}
 
     def wait_event(
         self, name: str, timeout: float, match: Callable[[Any], bool] = lambda _: True
@@ -140,6 +141,23 @@ def test_an_abort_goes_back_when_the_source_stands_still() -> None:
 def test_a_failure_on_the_way_ends_it() -> None:
     both = sides(source(migrate=statuses("setup", "failed")))
     assert migrate(planned(), both, SOCKET, lambda: None, print) == "failed"
+
+
+def test_a_step_that_does_not_come_is_told_with_how_far_it_is() -> None:
+    both = sides(source(migrate=statuses("setup", "active")))
+    words = "awaited: pre-switchover; it is active, 5 of 192 MiB are left, .* 40 pages a second"
+    with pytest.raises(StartError, match=words):
+        migrate(planned(), both, SOCKET, lambda: None, print)
+
+
+def test_a_qemu_that_is_gone_tells_no_more() -> None:
+    both = sides(source(migrate=statuses("setup", "active")))
+
+    def gone(_text: str) -> None:
+        cast("Monitor", both.source.qmp).gone = True
+
+    with pytest.raises(StartError, match=r"awaited: pre-switchover$"):
+        migrate(planned(), both, SOCKET, lambda: None, gone)
 
 
 def test_a_qemu_that_died_is_the_cause() -> None:

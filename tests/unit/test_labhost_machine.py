@@ -20,12 +20,12 @@ SPEC = MachineSpec(
     fds=Fds(qmp=7, channel=9, shell=11),
 )
 
-TCG = "-machine q35 -accel tcg,thread=multi -cpu EPYC,+svm,+npt"
+TCG = "-machine q35 -accel tcg,thread=multi -cpu EPYC,+svm,+npt,+x2apic"
 KVM = "-machine q35,kernel-irqchip=split -accel kvm -cpu host"
 
 GOLDEN = """
 -nodefaults -no-user-config -display none -no-reboot -name hoplab -smp 2 -m 2048
--device intel-iommu,intremap=on,caching-mode=on,aw-bits=48
+-device intel-iommu,intremap=on,eim=on,caching-mode=on,aw-bits=48
 -device virtio-rng-pci,addr=0x5
 -kernel /c/vmlinux -initrd /c/initrd
 -append 'console=ttyS0 quiet panic=-1 mitigations=off no_timer_check tsc=reliable
