@@ -320,7 +320,7 @@ SABOTAGES = (
     ),
     Sabotage(
         "lossy-standby",
-        "every tenth packet to the target's standby is lost",
+        "every fourth packet to a standby is lost",
         "stream.lost",
         move.completes,
         move.lossy_standby,

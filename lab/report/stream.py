@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -105,8 +105,22 @@ class Account:
         """When the path changed hands or nobody could answer, with a moment to settle."""
         sent = self.stream.sent
         spans = [(sent[before], sent[after]) for before, after in self.handovers]
-        spans += [self.stood] if self.stood else []
+        spans += [self._silent_around(*self.stood)] if self.stood else []
         return tuple((begin - SETTLE_NS, end + SETTLE_NS) for begin, end in spans)
+
+    def _silent_around(self, begin_ns: int, end_ns: int) -> tuple[int, int]:
+        """From the last answer before a time to the first one after it.
+
+        QEMU moves no packet for a while before the guest stands still, and after: one silence,
+        though some of what was sent in it is answered at its end. How long is `silence_ns`.
+        """
+        times = sorted(self.answered.values())
+        before = bisect_right(times, begin_ns)
+        after = bisect_left(times, end_ns)
+        return (
+            times[before - 1] if before else begin_ns,
+            times[after] if after < len(times) else end_ns,
+        )
 
     def _excused(self, number: int) -> bool:
         when = self.stream.sent[number]

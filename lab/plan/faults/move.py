@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from lab.plan.data import MigrationExpectation, MigrationPlan, Plan
@@ -10,8 +11,8 @@ from lab.plan.operations import AddMember, Exec, Operation, SetVf
 
 _STRANGE_MAC = "52:54:00:ee:ee:ee"
 _LONGER_MS = 2000
-# Every tenth packet: enough to be seen in any second, too few to look like a path that is cut.
-_TENTH = ("pass", "random", "determ", "drop", "10")
+# Every fourth packet: seen where a standby carries for a fifth of a second, and no path that is cut.
+_FOURTH = ("pass", "random", "determ", "drop", "4")
 
 
 def migrates(plan: Plan) -> bool:
@@ -66,15 +67,10 @@ def standby_cut(plan: Plan) -> Plan:
 
 
 def lossy_standby(plan: Plan) -> Plan:
-    """Where the target's standby gets its packets from: it carries until the VF's link is up."""
-    uplink = _expected(plan).target.uplink
-    qdisc = ("dev", uplink, "clsact")
-    into = ("dev", uplink, "ingress", "protocol", "ip", "flower", "ip_proto", "icmp")
-    return after(
-        plan,
-        Exec(argv=("tc", "qdisc", "add", *qdisc), undo=("tc", "qdisc", "del", *qdisc)),
-        Exec(argv=("tc", "filter", "add", *into, "action", *_TENTH)),
-    )
+    """Where the standbys get their packets from, which carry while the VF is away."""
+    expected = _expected(plan)
+    uplinks = (expected.source.uplink, expected.target.uplink)
+    return after(plan, *(operation for uplink in uplinks for operation in _lossy(uplink)))
 
 
 def held(plan: Plan) -> Plan:
@@ -92,6 +88,13 @@ def taken(plan: Plan) -> Plan:
 def other_end(plan: Plan) -> Plan:
     """An abort where none was asked for, and none where one was."""
     return _changed(plan, abort=not _planned(plan).abort)
+
+
+def _lossy(device: str) -> Iterator[Operation]:
+    qdisc = ("dev", device, "clsact")
+    into = ("dev", device, "ingress", "protocol", "ip", "flower", "ip_proto", "icmp")
+    yield Exec(argv=("tc", "qdisc", "add", *qdisc), undo=("tc", "qdisc", "del", *qdisc))
+    yield Exec(argv=("tc", "filter", "add", *into, "action", *_FOURTH))
 
 
 def _expected(plan: Plan) -> MigrationExpectation:
