@@ -14,7 +14,7 @@ from lab.evidence.migration import StreamEvidence
 VF = "VF"
 # Around a change of hands answers come both ways for a moment, while the guest's driver comes or
 # goes; measured: 0.1 s, nested in a lab host under TCG.
-SETTLE_NS = 500_000_000
+SETTLE_NS = 200_000_000
 
 
 @dataclass(frozen=True)

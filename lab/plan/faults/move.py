@@ -11,7 +11,7 @@ from lab.plan.operations import AddMember, Exec, Operation, SetVf
 
 _STRANGE_MAC = "52:54:00:ee:ee:ee"
 _LONGER_MS = 2000
-# Every fourth packet: seen where a standby carries for a fifth of a second, and no path that is cut.
+# Every fourth packet: seen where a standby carries for a moment, and no path that is cut.
 _FOURTH = ("pass", "random", "determ", "drop", "4")
 
 
