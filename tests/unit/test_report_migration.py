@@ -225,7 +225,7 @@ def test_losses_of_one_carrier_while_the_guest_stood_are_excused() -> None:
 
 @pytest.mark.parametrize(
     ("outage", "stray"),
-    [(range(30, 60), ()), (range(30, 45), tuple(range(30, 45)))],
+    [(range(60, 95), ()), (range(60, 75), tuple(range(60, 75)))],
     ids=["into a change of hands", "before it"],
 )
 def test_an_outage_belongs_to_the_change_of_hands_that_it_touches(
