@@ -6,9 +6,10 @@ reads with several threads (QEMU: docs/devel/migration/mapped-ram). Both sides m
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
-from lab.errors import LabError
+from lab.errors import LabError, StartError
 from lab.qmp import Event, Qmp, RefusedError
 
 _CAPABILITIES = ("mapped-ram", "multifd", "events")
@@ -35,6 +36,7 @@ def save(qmp: Qmp, file: Path, seconds: float) -> None:
     except RefusedError as error:
         raise MigrationError(error.message) from error
     finally:
+        _finalized(qmp, seconds)
         qmp.execute("cont", timeout=seconds)
 
 
@@ -66,6 +68,15 @@ def _finish(qmp: Qmp, seconds: float) -> None:
     if event["status"] != "completed":
         reason = qmp.execute("query-migrate").get("error-desc", event["status"])
         raise MigrationError(str(reason))
+
+
+def _finalized(qmp: Qmp, seconds: float) -> None:
+    """QEMU tells the end of a migration a moment before it lets the machine go on, and tells nobody
+    when that is over (qmp_cont refuses while its run state is finish-migrate)."""
+    deadline = time.monotonic() + seconds
+    while qmp.execute("query-status", timeout=seconds)["status"] == "finish-migrate":
+        if time.monotonic() > deadline:
+            raise StartError(f"the migration was not finalized within {seconds:.0f} s")
 
 
 def _has_ended(data: Event) -> bool:
