@@ -30,8 +30,9 @@ def main(argument: dict[str, Any], emit_raw: Callable[[dict[str, Any], bytes], N
     """
 
     def taken(argument: dict[str, Any]) -> Plan:
+        plan = Plan.model_validate(argument["plan"])
         _set_clock(argument["wall"])
-        return Plan.model_validate(argument["plan"])
+        return plan
 
     def emit(event: Event, attachment: bytes) -> None:
         emit_raw(event.model_dump(mode="json"), attachment)
