@@ -30,8 +30,8 @@ def stages(
     """Exit status, what was said of each stage at its end, and all that was said."""
     with start(environment, folder, *arguments, fresh=False) as process:
         out, err = process.communicate(timeout=SECONDS)
-    found = re.findall(r"(?m)^  ✓ (.{16})  *[\d.]+ s *(.*)$", out)
-    return process.returncode, {name.strip(): detail for name, detail in found}, out + err
+    found = re.findall(r"(?m)^  ✓ (\S+(?: \S+)*) +[\d.]+ s *(.*)$", out)
+    return process.returncode, dict(found), out + err
 
 
 def test_the_second_run_goes_on_from_where_the_first_kept_it(
