@@ -104,7 +104,7 @@ def test_a_nic_of_another_model_stops_its_guest_at_every_packet(
 ) -> None:
     assert outcome.document["outcome"] == "pass", outcome.document
     assert outcome.observed("driver") == "8139cp"
-    assert_counts(outcome.document, exits_to_qemu=(1.5, 9), qemu_syscalls=(8, 40))
+    assert_counts(outcome.document, exits_to_qemu=(1.5, 9), qemu_syscalls=(6, 40))
 
 
 def test_ten_rounds_of_hotplug_leave_nothing(tmp_path: Path) -> None:
