@@ -236,8 +236,10 @@ def _ping_pong(
     """
     pause_after = pause if probe.spaced and "order" in costing.unmeasured else 0
     tracing.start()
-    windows = _in_turns(echoes, probe.window * _TIMES[probe.costs], pause, pause_after)
-    tracing.stop()
+    try:
+        windows = _in_turns(echoes, probe.window * _TIMES[probe.costs], pause, pause_after)
+    finally:
+        tracing.stop()
     settled = [_trips(echoes, pause_after, 0, probe.window) for _ in range(_SETTLED_WINDOWS)]
     costing.settled_trips_ns = tuple(trip for each in settled for trip in each.trips_ns)
     return windows
@@ -276,8 +278,10 @@ def _bursts(
         for delay in _DELAYS:
             tracing.clear()
             tracing.start()
-            spans = _traced_spans(costing, lane, qemu, sink, delay)
-            tracing.stop()
+            try:
+                spans = _traced_spans(costing, lane, qemu, sink, delay)
+            finally:
+                tracing.stop()
             if 2 * len(spans) >= _BURSTS:
                 return [_Window("burst", began, ended, BURST) for began, ended in spans]
         raise CannotError(f"less than half of {_BURSTS} bursts came whole and in time")
