@@ -5,6 +5,8 @@
     snapshots/KEY.new/           being made; renamed when complete
     snapshots/lock               held (flock(2)) by whoever makes one
 
+``kept/`` is such a folder too, with what a lab host had said beside its state (`lab.labhost.kept`).
+
 A state file whose stamp (inode, size, times) is the recorded one was not written since and is
 trusted; otherwise its whole content is compared, and it is dropped where that differs.
 """

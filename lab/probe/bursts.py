@@ -86,15 +86,16 @@ def start(lane: Lane, bursts: int, delay: float) -> None:
 
 
 def receive(sock: socket.socket, bursts: int) -> tuple[Burst, ...]:
-    """All that came, in order, when it is so many bursts or nothing came for seconds."""
+    """All that came, in order, when it is so many bursts or none of them came for seconds."""
     # The kernel stamps packets by CLOCK_REALTIME.
     offset = time.monotonic_ns() - time.time_ns()
     stamps: dict[int, list[int]] = {}
-    while sum(map(len, stamps.values())) < bursts * BURST and _more(sock):
+    deadline = time.monotonic() + _PATIENCE
+    while sum(map(len, stamps.values())) < bursts * BURST and _more(sock, deadline):
         data, ancillary, _, _ = sock.recvmsg(_LONGEST, ANCILLARY)
-        magic, number = _HEADER.unpack_from(data)
-        if magic == _MAGIC:
-            stamps.setdefault(number, []).append(stamp(ancillary) + offset)
+        if len(data) >= _HEADER.size and (header := _HEADER.unpack_from(data))[0] == _MAGIC:
+            stamps.setdefault(header[1], []).append(stamp(ancillary) + offset)
+            deadline = time.monotonic() + _PATIENCE
     select.select([], [], [], _PAUSE_NS / 1e9)  # the last one's time ends
     return tuple(Burst(min(each), max(each), len(each)) for each in stamps.values())
 
@@ -117,5 +118,5 @@ def spans(bursts: Sequence[Burst], since_ns: int) -> tuple[tuple[int, int], ...]
     )
 
 
-def _more(sock: socket.socket) -> bool:
-    return bool(select.select([sock], [], [], _PATIENCE)[0])
+def _more(sock: socket.socket, deadline: float) -> bool:
+    return bool(select.select([sock], [], [], max(deadline - time.monotonic(), 0))[0])

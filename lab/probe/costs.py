@@ -235,11 +235,8 @@ def _ping_pong(
     in order a pause lets all come to rest, if the machine is quiet.
     """
     pause_after = pause if probe.spaced and "order" in costing.unmeasured else 0
-    tracing.start()
-    try:
+    with tracing.recording():
         windows = _in_turns(echoes, probe.window * _TIMES[probe.costs], pause, pause_after)
-    finally:
-        tracing.stop()
     settled = [_trips(echoes, pause_after, 0, probe.window) for _ in range(_SETTLED_WINDOWS)]
     costing.settled_trips_ns = tuple(trip for each in settled for trip in each.trips_ns)
     return windows
@@ -277,11 +274,8 @@ def _bursts(
             costing.windows.append(_untraced_bursts(costing, lane, qemu, sink))
         for delay in _DELAYS:
             tracing.clear()
-            tracing.start()
-            try:
+            with tracing.recording():
                 spans = _traced_spans(costing, lane, qemu, sink, delay)
-            finally:
-                tracing.stop()
             if 2 * len(spans) >= _BURSTS:
                 return [_Window("burst", began, ended, BURST) for began, ended in spans]
         raise CannotError(f"less than half of {_BURSTS} bursts came whole and in time")

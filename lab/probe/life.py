@@ -179,10 +179,9 @@ def _record(
     frame = build(way.lane.ends, packet)
     before = _links(way.host)
     tracing.clear()
-    tracing.start()
-    way.sender.send(frame)
-    arrived = answered(time.monotonic() + patience)
-    tracing.stop()
+    with tracing.recording():
+        way.sender.send(frame)
+        arrived = answered(time.monotonic() + patience)
     return _Record(
         packet=packet,
         answered=arrived,

@@ -89,9 +89,8 @@ def observe_queues(lane: Lane, sender: socket.socket) -> QueuesEvidence:
         with open_tracing() as tracing:
             if woken := " || ".join(f"pid == {tid}" for tid in threads):
                 tracing.select("sched/sched_wakeup", woken)
-            tracing.start()
-            after = _traffic(lane, sender, family, before)
-            tracing.stop()
+            with tracing.recording():
+                after = _traffic(lane, sender, family, before)
             _, wakeups = tracing.counts()
     except CannotError as error:
         missing.append(error.message)

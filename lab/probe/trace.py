@@ -63,10 +63,17 @@ class Tracing:
         """Stamp events by this clock (ftrace.rst, "trace_clock"); what was recorded is gone."""
         (self._folder / "trace_clock").write_text(name)
 
-    def start(self) -> None:
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Record in the block alone: who reads while it goes on reads events of its own reading."""
         self._switch("1")
+        try:
+            yield
+        finally:
+            self.stop()
 
     def stop(self) -> None:
+        """Record nothing."""
         self._switch("0")
 
     def counts(self) -> tuple[Counter[str], Counter[int]]:

@@ -23,11 +23,10 @@ def test_calls_on_one_descriptor_are_counted_exactly() -> None:
         for name in ("read", "write"):
             tracing.select(f"syscalls/sys_enter_{name}", mine)
         os.write(writing, b"before")
-        tracing.start()
-        for _ in range(7):
-            os.write(writing, b"x")
-        os.read(reading, 5)
-        tracing.stop()
+        with tracing.recording():
+            for _ in range(7):
+                os.write(writing, b"x")
+            os.read(reading, 5)
         os.write(writing, b"after")
         calls, wakeups = tracing.counts()
     os.close(reading)
@@ -42,13 +41,11 @@ def test_what_was_cleared_is_counted_no_more() -> None:
         tracing.select(
             "syscalls/sys_enter_write", f"fd == {writing} && common_pid == {os.getpid()}"
         )
-        tracing.start()
-        os.write(writing, b"x")
-        tracing.stop()
+        with tracing.recording():
+            os.write(writing, b"x")
         tracing.clear()
-        tracing.start()
-        os.write(writing, b"y")
-        tracing.stop()
+        with tracing.recording():
+            os.write(writing, b"y")
         assert tracing.text().count(": sys_write(") == 1
     os.close(reading)
     os.close(writing)
