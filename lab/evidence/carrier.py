@@ -19,7 +19,8 @@ class ExitsEvidence(Data):
     """How often the guest's vCPUs stopped during ``round_trips`` ICMP echoes of one NIC.
 
     ``to_qemu`` are exits to user space by the reason that KVM gives (``KVM_EXIT_MMIO``), ``to_kvm``
-    all exits by the hardware's reason (``npf``, ``hlt``); those of an idle window are subtracted.
+    all exits that the guest causes, by the hardware's reason (``npf``, ``hlt``); those of an idle
+    window are subtracted.
     Both are empty where ``kvm`` is false: then no hardware stops the guest.
     """
 

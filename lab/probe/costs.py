@@ -48,7 +48,7 @@ _DUE = {CostLevel.BRIEF: 50, CostLevel.TCP: 100, CostLevel.FULL: 500}
 _TIMES = {CostLevel.BRIEF: 1, CostLevel.TCP: 1, CostLevel.FULL: 3}
 # How long to wait between echoes, in round trips; and what a kernel's timer needs at least.
 _PAUSE_TRIPS, _SHORTEST_PAUSE_NS, _LONGEST_PAUSE_NS = 2, 1_000_000, 20_000_000
-_BURSTS = 8
+_BURSTS = 16
 # Seconds until the guest begins; more where the first time it had before all were in order.
 _DELAYS = (0.05, 0.6)
 

@@ -21,6 +21,7 @@ from lab.probe.trace import Tracing
 SYSCALLS = "qemu_syscalls"
 WAKEUPS = "vhost_wakeups"
 EXITS = "exits"
+HOST_INTERRUPTS = "exits_host_interrupts"
 TO_QEMU = "exits_to_qemu"
 MMIO_WRITES = "mmio_writes"
 INJECTED = "interrupts_injected"
@@ -50,6 +51,11 @@ _SOFTIRQS = {2: "net_tx", 3: "net_rx"}  # include/linux/interrupt.h
 _KVM_WRITE = 2  # KVM_TRACE_MMIO_WRITE, include/trace/events/kvm.h
 # Where a guest's own interrupt controller lies (Intel SDM 3A, 11.4.1): no device is notified there.
 _APIC = (0xFEE00000, 0xFEEFFFFF)
+# What the guest does not cause: the host's own interrupts end its turn (names of SVM and VMX).
+_HOSTS_OWN = frozenset({"interrupt", "external_interrupt", "nmi", "smi"})
+# Linux's first interrupt vector that is no device's (arch/x86/include/asm/irq_vectors.h): from
+# here on a guest's own timer and what its CPUs send each other.
+_FIRST_SYSTEM_VECTOR = 0xEB
 _SYMBOL = re.compile(r'\{ *(0x[0-9a-f]+|\d+) *, *((?:"\w*" *)+)\}')
 
 
@@ -178,13 +184,19 @@ def _kvm(qemu: Qemu, text: Callable[[str], str]) -> Iterator[Selection]:
     served = f"({own}) && errno >= 0"
     words = _words(text, "kvm/kvm_userspace_exit")
     low, high = _APIC
-    device = f"({own}) && type == {_KVM_WRITE} && (gpa < {low:#x} || gpa > {high:#x})"
+    devices = f"({own}) && vector < {_FIRST_SYSTEM_VECTOR}"
+    notified = f"({own}) && type == {_KVM_WRITE} && (gpa < {low:#x} || gpa > {high:#x})"
+
+    def stop(values: tuple[int, ...]) -> tuple[str, str]:
+        reason = reasons(values[1], values[2])
+        return HOST_INTERRUPTS if reason in _HOSTS_OWN else EXITS, reason
+
     yield Selection(
         "kvm/kvm_exit",
-        (EXITS,),
+        (EXITS, HOST_INTERRUPTS),
         own,
         ("exit_reason", "isa"),
-        lambda values: (EXITS, reasons(values[1], values[2])),
+        stop,
     )
     yield Selection(
         "kvm/kvm_userspace_exit",
@@ -193,13 +205,13 @@ def _kvm(qemu: Qemu, text: Callable[[str], str]) -> Iterator[Selection]:
         ("reason",),
         lambda values: (TO_QEMU, words.get(values[1], str(values[1]))),
     )
-    yield Selection("kvm/kvm_mmio", (MMIO_WRITES,), device, (), lambda _: (MMIO_WRITES, "slow"))
+    yield Selection("kvm/kvm_mmio", (MMIO_WRITES,), notified, (), lambda _: (MMIO_WRITES, "slow"))
     # VMX only: a write that ends in an ioeventfd without its instruction being read.
     yield Selection("kvm/kvm_fast_mmio", (MMIO_WRITES,), own, (), lambda _: (MMIO_WRITES, "fast"))
     yield Selection(
         "kvm/kvm_inj_virq",
         (INJECTED,),
-        own,
+        devices,
         ("vector",),
         lambda values: (INJECTED, f"vector {values[1]}"),
     )

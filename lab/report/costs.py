@@ -51,7 +51,10 @@ class Counted(Data):
     Keys of ``counts``; one is absent where it does not apply or could not be measured:
 
     exits_to_qemu        the guest stops for QEMU
-    exits_kernel_only    the guest stops for KVM alone
+    exits_kernel_only    the guest stops for KVM alone, by something that it does
+    exits_host_interrupts
+                         the guest stops for an interrupt of the host's, its device's by VFIO
+                         among them
     kicks                exits by which the guest tells its device that there is work, **per packet
                          that the guest sends**: its writes to registers, which end in an ioeventfd
                          (virtio; with VFIO they are no exits at all)
@@ -59,7 +62,7 @@ class Counted(Data):
     switches_vcpu, switches_qemu, switches_vhost
                          a thread leaves its CPU: vCPUs, the rest of QEMU, vhost
     vhost_wakeups        a thread of vhost is woken
-    interrupts_injected  KVM gives the guest an interrupt
+    interrupts_injected  KVM gives the guest an interrupt of a device
     vfio_interrupts      the host takes an interrupt for the guest's device
     cpu_qemu_us          CPU time of QEMU, the guest's own included; and of vhost, both without
     cpu_vhost_us         tracing

@@ -14,6 +14,7 @@ from lab.report.result import Result
 _ROWS = (
     ("exits_to_qemu", "exits to QEMU"),
     ("exits_kernel_only", "exits, kernel only"),
+    ("exits_host_interrupts", "exits, host interrupts"),
     ("kicks", "kicks per packet sent"),
     ("qemu_syscalls", "QEMU system calls"),
     ("vhost_wakeups", "vhost wake-ups"),

@@ -18,12 +18,14 @@ from lab.report.costs import Costs, Count, Counted, Latency, Pattern, Tcp, ZeroL
 
 TO_QEMU = "exits_to_qemu"
 KERNEL_ONLY = "exits_kernel_only"
+HOST_INTERRUPTS = "exits_host_interrupts"
 KICKS = "kicks"
 SYSCALLS = "qemu_syscalls"
 
 _EXITS, _MMIO_WRITES = "exits", "mmio_writes"
 _PLAIN = (
     TO_QEMU,
+    HOST_INTERRUPTS,
     SYSCALLS,
     "switches_vcpu",
     "switches_qemu",
@@ -42,7 +44,7 @@ _GROUPS = {
     **_CPU_TIMES,
     _SOFTIRQ_TIME[0]: _SOFTIRQ_TIME[1],
 }
-_KVM_ONLY = (TO_QEMU, KERNEL_ONLY, KICKS, "interrupts_injected")
+_KVM_ONLY = (TO_QEMU, KERNEL_ONLY, HOST_INTERRUPTS, KICKS, "interrupts_injected")
 # The share of packets that the guest sends: it notifies the device of those.
 _SENT = {"ping-pong": 0.5, "burst": 1.0}
 # Below this a reason is noise of the idle subtraction.

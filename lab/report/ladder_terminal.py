@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lab.plan.data import Carrier, Direction
-from lab.report.quantities import QUANTITIES, Group, Quantity
+from lab.report.quantities import CHANCE, QUANTITIES, Group, Quantity
 from lab.report.rungs import Comparison, Flag, Kept, Ladder, Ratio, Rung, Step
 from lab.report.verdict import Outcome
 
@@ -92,7 +92,8 @@ def _show_counts(ladder: Ladder, console: Console) -> None:
     table.add_row(Text("compared with", style="dim"), *_compared(ladder.rungs, names))
     console.print(_indented(table))
     legend = _LEGEND if ladder.rounds > 1 else _ONE_ROUND
-    console.print(Text(f"{'':{_INDENT}}{legend}", style="dim"))
+    for line in (legend, f"{CHANCE} differs from window to window: chance has a part in it"):
+        console.print(Text(f"{'':{_INDENT}}{line}", style="dim"))
     console.print()
 
 
@@ -240,7 +241,8 @@ def _value(rung: Rung | None, quantity: Quantity) -> str:
         return "-"
     if quantity.group is Group.PATH and measure.mean.is_integer():
         return f"{measure.mean:.0f}"
-    return f"{measure.mean:.2f}" if measure.mean < 100 else f"{measure.mean:.0f}"
+    digits = 2 if measure.mean < 100 else 0
+    return f"{quantity.sign(steady=measure.steady)}{measure.mean:.{digits}f}"
 
 
 def _interval(ratio: Ratio) -> Text:

@@ -139,6 +139,7 @@ def _measure(rounds: Sequence[Count | None]) -> Measure:
         mean=fmean(count.mean for count in counts),
         low=min(count.low for count in counts),
         high=max(count.high for count in counts),
+        steady=all(count.steady for count in counts),
     )
 
 

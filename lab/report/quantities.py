@@ -10,6 +10,9 @@ from enum import StrEnum
 
 from lab.data import Data
 
+CHANCE = "≈"
+"""Before a count in which chance has a part: the windows do not agree."""
+
 
 class Group(StrEnum):
     """What belongs together in a table."""
@@ -44,10 +47,15 @@ class Quantity(Data):
         """Whether the machine's load is in it, as in each time and rate."""
         return self.cpu or self.group.timed
 
+    def sign(self, *, steady: bool) -> str:
+        """What stands before a count in which chance has a part; times always differ."""
+        return "" if steady or self.timed else CHANCE
+
 
 COUNTS = (
     ("exits_to_qemu", "exits to QEMU"),
-    ("exits_kernel_only", "exits in kernel only"),
+    ("exits_kernel_only", "exits, kernel only"),
+    ("exits_host_interrupts", "exits, host interrupts"),
     ("kicks", "kicks per packet sent"),
     ("qemu_syscalls", "QEMU system calls"),
     ("vhost_wakeups", "vhost wake-ups"),

@@ -20,13 +20,15 @@ from lab.report.verdict import Outcome
 class Measure(Data):
     """One quantity of one rung: a value for each round, ``None`` for one that has none.
 
-    ``low`` and ``high`` span all windows of all rounds.
+    ``low`` and ``high`` span all windows of all rounds. A count is ``steady`` where the windows of
+    each round agree; otherwise chance has a part in it.
     """
 
     rounds: tuple[float | None, ...]
     mean: float
     low: float
     high: float
+    steady: bool = True
 
 
 class Rung(Data):

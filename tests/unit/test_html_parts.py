@@ -71,7 +71,7 @@ def test_costs_are_plotted_and_listed() -> None:
     ]
     assert costs.patterns == ("ping-pong", "bursts of 64 sent")
     rows = {figure.label: figure.values for figure in costs.figures}
-    assert rows["exits in kernel only"] == ("2.31 (2.20 to 2.44)", "0.12 (0.00 to 0.20)")
+    assert rows["exits, kernel only"] == ("2.31 (2.20 to 2.44)", "0.12 (0.00 to 0.20)")
     assert costs.not_measured == (("vfio_interrupts", "no device was passed through"),)
 
 

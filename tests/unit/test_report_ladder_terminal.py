@@ -52,6 +52,22 @@ def test_a_contradiction_stands_out() -> None:
     assert "5 of 6 promises kept" in text
 
 
+def test_a_count_in_which_chance_has_a_part_is_marked() -> None:
+    key, rung = "ping-pong.vhost_wakeups", LADDER.rungs[2]
+    chance = rung.measures[key].model_copy(update={"steady": False})
+    spoiled = rung.model_copy(update={"measures": {**rung.measures, key: chance}})
+    rungs = (*LADDER.rungs[:2], spoiled, *LADDER.rungs[3:])
+    lines = marked(LADDER.model_copy(update={"rungs": rungs}))
+    assert lines
+    assert all("vhost wake-ups" in line and "≈1.00" in line for line in lines)
+    assert not marked(LADDER)
+
+
+def marked(ladder: Ladder) -> list[str]:
+    """Lines with a count of chance, the legend apart."""
+    return [line for line in shown(ladder, 100).splitlines() if "≈" in line.strip()[1:]]
+
+
 def test_a_flag_names_the_reasons() -> None:
     flag = Flag(
         rung="sriov",

@@ -31,6 +31,15 @@ def test_a_rung_has_the_value_of_every_round_and_the_span_of_all_windows() -> No
     assert (measure.low, measure.high) == (min(WOBBLE) * 0.99, max(WOBBLE) * 1.01)
 
 
+def test_a_count_is_steady_where_it_is_in_every_round() -> None:
+    sound, (counted,) = costs("vhost"), costs("vhost").counted[:1]
+    kicks = counted.counts["kicks"].model_copy(update={"lower": 0.3, "upper": 0.9})
+    chance = counted.model_copy(update={"counts": {**counted.counts, "kicks": kicks}})
+    found = [costing("vhost", costs) for costs in (sound, Costs(counted=(chance,)))]
+    measures = rung_of("vhost", found, None).measures
+    assert {key for key, each in measures.items() if not each.steady} == {"ping-pong.kicks"}
+
+
 def test_it_has_who_carried_the_packets_and_the_way() -> None:
     rung = rung_of("vhost", VHOST, "virtio")
     assert (rung.name, rung.above, rung.carrier) == ("vhost", "virtio", Carrier.VHOST)

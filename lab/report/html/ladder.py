@@ -217,7 +217,9 @@ def _value(rung: Rung | None, quantity: Quantity) -> str:
     if measure is None:
         return "-"
     whole = quantity.group is Group.PATH and measure.mean.is_integer()
-    return f"{measure.mean:.0f}" if whole else figures(measure.mean)
+    if whole:
+        return f"{measure.mean:.0f}"
+    return quantity.sign(steady=measure.steady) + figures(measure.mean)
 
 
 def _label(quantity: Quantity) -> str:
