@@ -16,9 +16,10 @@ from lab.model.words import DeviceKind, FrameKind, MacvtapMode, NicModel, PortNa
 MAX_QUEUES = 8
 MAX_DEVICE_NAME = 15
 """IFNAMSIZ - 1 (linux/if.h). QEMU cuts a longer ``ifname=`` without a word."""
+_MAX_TOPOLOGY_NAME = 60
 
 _DEVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_GUEST_NAME = re.compile(r"[a-z][a-z0-9-]*")
+_NAME = re.compile(r"[a-z][a-z0-9-]*")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _SWITCH = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
 
@@ -41,9 +42,17 @@ def _device_name(name: str) -> str:
 
 
 def _guest_name(name: str) -> str:
-    if len(name) > MAX_DEVICE_NAME:
-        raise ValueError(f"is {len(name)} characters long, at most {MAX_DEVICE_NAME} are allowed")
-    if not _GUEST_NAME.fullmatch(name):
+    return _name(name, MAX_DEVICE_NAME)
+
+
+def _topology_name(name: str) -> str:
+    return _name(name, _MAX_TOPOLOGY_NAME)
+
+
+def _name(name: str, longest: int) -> str:
+    if len(name) > longest:
+        raise ValueError(f"is {len(name)} characters long, at most {longest} are allowed")
+    if not _NAME.fullmatch(name):
         raise ValueError("must start with a small letter and have only small letters, digits, '-'")
     return name
 
@@ -72,6 +81,7 @@ Switch = Annotated[
 ]
 DeviceName = Annotated[str, AfterValidator(_device_name)]
 Name = Annotated[str, AfterValidator(_guest_name)]
+TopologyName = Annotated[str, AfterValidator(_topology_name)]
 Mac = Annotated[str, AfterValidator(_mac)]
 # The guest's kernel and initramfs, packed and unpacked, fill 110 MiB while it boots: with 128 one
 # boot in ten ended as "System is deadlocked on memory".
@@ -220,7 +230,7 @@ class Wire(Data):
 class Topology(Data):
     """One topology file. The keys of ``expect`` are guests, or GUEST.NIC where one has several."""
 
-    topology: Name
+    topology: TopologyName
     title: Annotated[str, Field(min_length=1)]
     bridges: tuple[Bridge, ...] = ()
     vfs: tuple[Vfs, ...] = ()

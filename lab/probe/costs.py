@@ -163,7 +163,8 @@ def observe_costs(lane: Lane, qemu: Qemu, icmp: socket.socket, sink: socket.sock
             with _ordered(costing, qemu, tester_last=lane.probe.spaced):
                 recorded = _ping_pong(costing, echoes, pause, lane.probe, tracing)
             _close(costing, watch, recorded)
-            _close(costing, watch, _bursts(costing, lane, qemu, tracing, sink))
+            with _without(costing, "bursts"):
+                _close(costing, watch, _bursts(costing, lane, qemu, tracing, sink))
     except CannotError as error:
         costing.missing = (error.message,)
     return costing
@@ -173,10 +174,8 @@ def observe_rates(costing: Costing, lane: Lane, sock: socket.socket) -> None:
     """TCP, and rates without loss where all is asked for; in the namespace of the tester."""
     if lane.probe.costs is CostLevel.FULL:
         costing.trials = zero_loss_trials(sock)
-    try:
+    with _without(costing, "tcp"):
         costing.tcp = observe_tcp(lane)
-    except CannotError as error:
-        costing.unmeasured["tcp"] = error.message
 
 
 def _warm_up(echoes: Echoes, wanted: int) -> int:
@@ -226,6 +225,15 @@ def _ordered(costing: Costing, qemu: Qemu, *, tester_last: bool) -> Iterator[Non
         yield
 
 
+@contextmanager
+def _without(costing: Costing, group: str) -> Iterator[None]:
+    """What cannot be counted here is unmeasured; the rest goes on."""
+    try:
+        yield
+    except CannotError as error:
+        costing.unmeasured[group] = error.message
+
+
 def _ping_pong(
     costing: Costing, echoes: Echoes, pause: int, probe: ProbePlan, tracing: Tracing
 ) -> list[_Window]:
@@ -268,20 +276,16 @@ def _trips(echoes: Echoes, pause: int, done: int, wanted: int) -> _Window:
 def _bursts(
     costing: Costing, lane: Lane, qemu: Qemu, tracing: Tracing, sink: socket.socket
 ) -> list[_Window]:
-    """Those that were traced and came whole; that there are none is no reason to end."""
-    try:
-        if lane.probe.costs is not CostLevel.BRIEF:
-            costing.windows.append(_untraced_bursts(costing, lane, qemu, sink))
-        for delay in _DELAYS:
-            tracing.clear()
-            with tracing.recording():
-                spans = _traced_spans(costing, lane, qemu, sink, delay)
-            if 2 * len(spans) >= _BURSTS:
-                return [_Window("burst", began, ended, BURST) for began, ended in spans]
-        raise CannotError(f"less than half of {_BURSTS} bursts came whole and in time")
-    except CannotError as error:
-        costing.unmeasured["bursts"] = error.message
-        return []
+    """Those that were traced and came whole. Raises CannotError where few did."""
+    if lane.probe.costs is not CostLevel.BRIEF:
+        costing.windows.append(_untraced_bursts(costing, lane, qemu, sink))
+    for delay in _DELAYS:
+        tracing.clear()
+        with tracing.recording():
+            spans = _traced_spans(costing, lane, qemu, sink, delay)
+        if 2 * len(spans) >= _BURSTS:
+            return [_Window("burst", began, ended, BURST) for began, ended in spans]
+    raise CannotError(f"less than half of {_BURSTS} bursts came whole and in time")
 
 
 def _untraced_bursts(costing: Costing, lane: Lane, qemu: Qemu, sink: socket.socket) -> CostWindow:

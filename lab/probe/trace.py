@@ -25,6 +25,9 @@ _OVERRUN = re.compile(r"^(?:overrun|dropped events): (\d+)$", re.MULTILINE)
 # Instances are named after their process, and its PID namespace: theirs is nobody else's.
 _PREFIX = "hoplab-"
 _PAGE = os.sysconf("SC_PAGESIZE")
+# For each CPU. An emulated card makes some twenty events of a packet, of forty bytes each; a
+# thousand packets are the most that are watched at once.
+_BUFFER_KIB = 8192
 _HINT = "run as root on a kernel with CONFIG_FTRACE_SYSCALLS and tracefs"
 
 
@@ -95,6 +98,13 @@ class Tracing:
             for cpu in sorted(self._folder.glob("per_cpu/cpu*"))
         )
 
+    def hold(self, kib: int) -> None:
+        """Have so much room for events on each CPU. Raises CannotError where there is none."""
+        try:
+            (self._folder / "buffer_size_kb").write_text(str(kib))
+        except OSError as error:
+            raise CannotError(f"no room for {kib} KiB of trace: {error.strerror}") from error
+
     def clear(self) -> None:
         """Forget what was recorded."""
         (self._folder / "trace").write_text("")
@@ -119,6 +129,7 @@ def open_tracing() -> Iterator[Tracing]:
         raise CannotError(f"the kernel's tracing cannot be used: {error}", hint=_HINT) from error
     try:
         tracing = Tracing(folder)
+        tracing.hold(_BUFFER_KIB)
         tracing.stop()
         yield tracing
     finally:

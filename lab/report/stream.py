@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -109,18 +109,16 @@ class Account:
         return tuple((begin - SETTLE_NS, end + SETTLE_NS) for begin, end in spans)
 
     def _silent_around(self, begin_ns: int, end_ns: int) -> tuple[int, int]:
-        """From the last answer before a time to the first one after it.
+        """From when the last probe was sent that was answered before, to the first answer after.
 
-        QEMU moves no packet for a while before the guest stands still, and after: one silence,
-        though some of what was sent in it is answered at its end. How long is `silence_ns`.
+        What was sent later was on its way when the guest began to stand still, and QEMU drops what
+        its NICs' queues hold then (net/net.c, net_vm_change_state_handler). It moves no packet for
+        a while before, and after; how long is `silence_ns`.
         """
-        times = sorted(self.answered.values())
-        before = bisect_right(times, begin_ns)
-        after = bisect_left(times, end_ns)
-        return (
-            times[before - 1] if before else begin_ns,
-            times[after] if after < len(times) else end_ns,
-        )
+        sent = self.stream.sent
+        before = (sent[number] for number, time in self.answered.items() if time <= begin_ns)
+        after = (time for time in self.answered.values() if time >= end_ns)
+        return max(before, default=begin_ns), min(after, default=end_ns)
 
     def _excused(self, number: int) -> bool:
         when = self.stream.sent[number]

@@ -248,6 +248,17 @@ def test_a_loss_in_the_silence_before_the_guest_stands_is_excused(
     assert Account(seen.model_copy(update={"answers": answers}), stood).stray == stray
 
 
+def test_a_loss_among_what_was_on_its_way_when_the_guest_stood_is_excused() -> None:
+    """It answered what had come long before, and stood still: QEMU drops what its queues hold."""
+    stood = moved.at(moved.STOPPED), moved.at(moved.RESUMED)
+    seen = moved.stream((*moved.LOST, 130))
+    answers = tuple(
+        (n, stood[0] - 1 if 110 < n < 130 else stood[1] + n if 130 < n < moved.STOPPED else time)
+        for n, time in seen.answers
+    )
+    assert Account(seen.model_copy(update={"answers": answers}), stood).stray == ()
+
+
 def test_order_and_duplicates_are_counted() -> None:
     answers = ((0, 10), (2, 20), (1, 30), (2, 40), (3, 50))
     seen = moved.stream(end=4).model_copy(update={"answers": answers, "carried": {}})
