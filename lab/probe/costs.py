@@ -38,8 +38,8 @@ QEMU_NS, VHOST_NS = "cpu_qemu_ns", "cpu_vhost_ns"
 
 # A window is short, so that what disturbs one packet spoils little; the report takes the middle.
 _TRIPS = 2
-_WINDOWS_BETWEEN_IDLE = 10
-_IDLE_PAUSES = 2
+# Idle ones are as short: few of them then have something of the machine's own in them.
+_WINDOWS_BETWEEN_IDLE = 5
 _SETTLED_WINDOWS = 10
 _WARM_UP = 5
 _SHORT_IDLE = 10
@@ -257,7 +257,7 @@ def _in_turns(echoes: Echoes, round_trips: int, pause: int, pause_after: int) ->
         if index % _WINDOWS_BETWEEN_IDLE == _WINDOWS_BETWEEN_IDLE - 1:
             echoes.rest(pause)  # what follows the last trip is over
             began = time.monotonic_ns()
-            echoes.rest(_IDLE_PAUSES * pause)
+            echoes.rest(pause)
             windows.append(_Window("idle", began, time.monotonic_ns()))
     return windows
 

@@ -92,7 +92,10 @@ def _show_counts(ladder: Ladder, console: Console) -> None:
     table.add_row(Text("compared with", style="dim"), *_compared(ladder.rungs, names))
     console.print(_indented(table))
     legend = _LEGEND if ladder.rounds > 1 else _ONE_ROUND
-    for line in (legend, f"{CHANCE} differs from window to window: chance has a part in it"):
+    for line in (
+        legend,
+        f"{CHANCE} differs from window to window, or round to round: chance has a part in it",
+    ):
         console.print(Text(f"{'':{_INDENT}}{line}", style="dim"))
     console.print()
 

@@ -134,12 +134,15 @@ def _measures(rounds: Sequence[Mapping[str, Count]]) -> dict[str, Measure]:
 
 def _measure(rounds: Sequence[Count | None]) -> Measure:
     counts = [count for count in rounds if count is not None]
+    means = [count.mean for count in counts]
+    least, most = min(means), max(means)
+    among = Count(mean=fmean(means), low=least, high=most, lower=least, upper=most)
     return Measure(
         rounds=tuple(None if count is None else count.mean for count in rounds),
-        mean=fmean(count.mean for count in counts),
+        mean=among.mean,
         low=min(count.low for count in counts),
         high=max(count.high for count in counts),
-        steady=all(count.steady for count in counts),
+        steady=all(count.steady for count in (among, *counts)),
     )
 
 

@@ -21,7 +21,7 @@ class Measure(Data):
     """One quantity of one rung: a value for each round, ``None`` for one that has none.
 
     ``low`` and ``high`` span all windows of all rounds. A count is ``steady`` where the windows of
-    each round agree; otherwise chance has a part in it.
+    each round agree, and the rounds do; otherwise chance has a part in it.
     """
 
     rounds: tuple[float | None, ...]

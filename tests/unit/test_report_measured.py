@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from lab.report.costs import Costs
 from lab.report.measured import Run, rung_of
 from lab.report.quantities import BRIDGES, HOST_HOPS, THREADS
 from lab.report.result import failed_result
+from lab.report.rungs import Measure
 from lab.report.verdict import Check, Outcome
 from tests.rungs import HOPS, WOBBLE, costs, evidence, result, runs
 
@@ -37,7 +39,16 @@ def test_a_count_is_steady_where_it_is_in_every_round() -> None:
     chance = counted.model_copy(update={"counts": {**counted.counts, "kicks": kicks}})
     found = [costing("vhost", costs) for costs in (sound, Costs(counted=(chance,)))]
     measures = rung_of("vhost", found, None).measures
-    assert {key for key, each in measures.items() if not each.steady} == {"ping-pong.kicks"}
+    assert unsteady(measures) == {"ping-pong.kicks"}
+
+
+def test_a_count_of_which_each_round_says_something_else_is_chance() -> None:
+    found = [costing("vhost", costs("vhost", wobble)) for wobble in (1.0, 1.2)]
+    assert "ping-pong.kicks" in unsteady(rung_of("vhost", found, None).measures)
+
+
+def unsteady(measures: Mapping[str, Measure]) -> set[str]:
+    return {key for key, each in measures.items() if not each.steady}
 
 
 def test_it_has_who_carried_the_packets_and_the_way() -> None:
