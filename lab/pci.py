@@ -80,13 +80,6 @@ def iommu_width(address: str, sysfs: Path = SYSFS) -> int | None:
     return (int(text, 16) >> 16 & 0x3F) + 1
 
 
-def vf_addresses(address: str, sysfs: Path = SYSFS) -> tuple[str, ...]:
-    """The addresses of a function's virtual functions, in order of their numbers."""
-    folder = sysfs / "bus/pci/devices" / address
-    links = sorted(folder.glob("virtfn*"), key=lambda link: int(link.name[len("virtfn") :]))
-    return tuple(link.readlink().name for link in links)
-
-
 def _function(folder: Path) -> PciFunction:
     return PciFunction(
         address=folder.name,

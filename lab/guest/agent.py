@@ -96,19 +96,6 @@ class Agent:
         """Run a program to its end, for at most ``deadline`` seconds."""
         return self.start(program, data).wait(deadline)
 
-    def read_file(self, path: str) -> bytes:
-        """The bytes of a file in the guest. Raises AgentError."""
-        return self._must(self.run(["cat", path]), f"read {path}").raw
-
-    def write_file(self, path: str, data: bytes) -> None:
-        """Write a file in the guest. Raises AgentError."""
-        self._must(self.run(["sh", "-c", 'cat > "$0"', path], data=data), f"write {path}")
-
-    def _must(self, result: Result, what: str) -> Result:
-        if result.returncode:
-            raise AgentError(f"guest {self._process.name}: cannot {what}: {result.err.strip()}")
-        return result
-
     def _send(self, data: bytes) -> None:
         try:
             self._sock.sendall(data)

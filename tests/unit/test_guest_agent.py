@@ -86,15 +86,8 @@ def test_a_list_is_a_program(agent: Agent) -> None:
     assert agent.run(["echo", "a b", "$HOME"]).out == "a b $HOME\n"
 
 
-def test_files_go_both_ways_byte_by_byte(agent: Agent, tmp_path: Path) -> None:
-    file = str(tmp_path / "file with space")
-    agent.write_file(file, bytes(range(256)))
-    assert agent.read_file(file) == bytes(range(256))
-
-
-def test_a_missing_file_is_named(agent: Agent) -> None:
-    with pytest.raises(AgentError, match=r"guest g1: cannot read /none/such: .*No such file"):
-        agent.read_file("/none/such")
+def test_input_and_output_are_the_same_byte_by_byte(agent: Agent) -> None:
+    assert agent.run(["cat"], data=bytes(range(256))).raw == bytes(range(256))
 
 
 def test_a_refusal_is_told(process: Process, ends: tuple[socket.socket, socket.socket]) -> None:
