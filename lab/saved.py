@@ -1,4 +1,4 @@
-"""What a results folder says of its run: written when the run ends, read again at any time."""
+"""What a results folder says of its run or ladder: written at the end, read again at any time."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from lab.events import Note
 from lab.evidence.whole import Evidence
 from lab.record import Record
 from lab.report.case import EVIDENCE_FILE
-from lab.report.html.page import PAGE, run_page
+from lab.report.html.page import PAGE, ladder_page, run_page
 from lab.report.result import Result
+from lab.report.rungs import LADDER_FILE, Ladder
 from lab.report.trace.perfetto import perfetto
 from lab.results import ResultsFolder
 
@@ -53,6 +54,12 @@ def save(result: Result, evidence: Evidence | None, folder: ResultsFolder) -> Re
     return complete
 
 
+def save_ladder(ladder: Ladder, folder: ResultsFolder) -> None:
+    """Write the ladder and its page beside the folders of its runs."""
+    folder.write(LADDER_FILE, ladder.document().encode())
+    folder.write(PAGE, ladder_page(ladder, str(folder.path)).encode())
+
+
 @contextmanager
 def saved_when_failed(
     folder: ResultsFolder, record: Record, result_of: Callable[[LabError], Result]
@@ -73,7 +80,8 @@ def read(folder: Path) -> Saved:
     result = _record(Result, folder / RESULT_FILE)
     if result is None:
         raise UsageError(
-            f"{folder} has no {RESULT_FILE}", hint="name a folder that `lab run` wrote"
+            f"{folder} has no {RESULT_FILE} and no {LADDER_FILE}",
+            hint="name a folder that `lab run` or `lab ladder` wrote",
         )
     # The folder may have been moved, or come from another machine.
     names = {
@@ -81,6 +89,21 @@ def read(folder: Path) -> Saved:
     }
     result = result.model_copy(update={"artifacts": names})
     return Saved(result, _record(Evidence, folder / EVIDENCE_FILE), _texts(result, folder))
+
+
+def read_ladder(folder: Path) -> Ladder | None:
+    """The ladder of this folder, wherever it lies now; None if it is not one. Raises UsageError."""
+    ladder = _record(Ladder, folder / LADDER_FILE)
+    if ladder is None:
+        return None
+    here = folder.absolute()
+    rungs = (
+        rung.model_copy(
+            update={"folders": tuple(str(here / Path(each).name) for each in rung.folders)}
+        )
+        for rung in ladder.rungs
+    )
+    return ladder.model_copy(update={"rungs": tuple(rungs)})
 
 
 def _record(kind: type[Kind], file: Path) -> Kind | None:

@@ -21,6 +21,8 @@ from lab.report.html.page import ladder_page
 from lab.report.ladder_terminal import show
 from lab.report.result import Result
 from lab.report.screen import Screen
+from lab.results import ResultsFolder
+from lab.saved import save_ladder
 
 _NAMES = "Names or files, from the top; by default the whole ladder."
 
@@ -41,14 +43,15 @@ def ladder(  # noqa: PLR0913  one parameter per option
     ),
     accel: Annotated[Choice, Parameter(help="What lab hosts or guests run on.")] = Choice.AUTO,
     json: Json = False,
-    html: Annotated[Path | None, Parameter(help="Write the ladder as a page to this file.")] = None,
+    html: Annotated[Path | None, Parameter(help="Also write its page to this file.")] = None,
     out: Annotated[Path | None, Parameter(help="Folder for the results.")] = None,
 ) -> int:
     """Run all layers in turn and show what each takes out of the path."""
     if html:
         check_page(html)
     began = time.monotonic()
-    request = LadderRequest(topologies or LAYERS, rounds, jobs, costs, on, accel, out)
+    folder = ResultsFolder(out, "ladder")
+    request = LadderRequest(topologies or LAYERS, rounds, jobs, costs, on, accel, folder.path)
     console = Console(stderr=json)
     with Screen(console) as screen:
         build_images(screen)
@@ -58,6 +61,7 @@ def ladder(  # noqa: PLR0913  one parameter per option
             lambda climbed, result: screen.event(_ended(climbed, result, request)),
         )
     found = ladder_of(runs, request, time.monotonic() - began)
+    save_ladder(found, folder)
     if html:
         write_page(html, ladder_page(found, str(html.absolute().parent)))
     if json:

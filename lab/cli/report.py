@@ -10,26 +10,40 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from lab.errors import CannotError
-from lab.report.terminal import show
-from lab.saved import read
+from lab.report import ladder_terminal, terminal
+from lab.report.html.page import ladder_page
+from lab.saved import read, read_ladder
 
 
 def report(
-    folder: Annotated[Path, Parameter(help="A results folder that `lab run` wrote.")],
+    folder: Annotated[Path, Parameter(help="A results folder of a run or a ladder.")],
     /,
     *,
     html: Annotated[Path | None, Parameter(help="Write the page to this file instead.")] = None,
 ) -> int:
-    """Show a run again, as it was shown when it ended."""
-    saved = read(folder)
+    """Show a run or a ladder again, as it was shown when it ended."""
     if html is None:
-        show(saved.result, Console())
-        return 0
-    check_page(html)
-    beside = os.path.relpath(folder, html.parent)
-    write_page(html, saved.page("" if beside == "." else beside))
-    print(html)
+        _show(folder)
+    else:
+        check_page(html)
+        write_page(html, _page(folder, html))
+        print(html)
     return 0
+
+
+def _show(folder: Path) -> None:
+    if ladder := read_ladder(folder):
+        ladder_terminal.show(ladder, Console())
+    else:
+        terminal.show(read(folder).result, Console())
+
+
+def _page(folder: Path, html: Path) -> str:
+    """The page, whose links lead from where it will lie to what is in the folder."""
+    if ladder := read_ladder(folder):
+        return ladder_page(ladder, str(html.absolute().parent))
+    beside = os.path.relpath(folder, html.parent)
+    return read(folder).page("" if beside == "." else beside)
 
 
 def check_page(file: Path) -> None:

@@ -6,6 +6,7 @@ Colour only helps: whatever it says is also said by a word or a sign.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.padding import Padding
@@ -13,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from lab.plan.data import Carrier, Direction
+from lab.report.html.page import PAGE
 from lab.report.quantities import CHANCE, QUANTITIES, Group, Quantity
-from lab.report.rungs import Comparison, Flag, Kept, Ladder, Ratio, Rung, Step
+from lab.report.rungs import LADDER_FILE, Comparison, Flag, Kept, Ladder, Ratio, Rung, Step
 from lab.report.verdict import Outcome
 
 _CARRIERS = {Carrier.QEMU: "QEMU", Carrier.VHOST: "vhost-net", Carrier.VFIO: "hardware"}
@@ -176,6 +178,15 @@ def _show_end(ladder: Ladder, console: Console) -> None:
     told = f"lab host {(on.labhost or 'none').upper()}, guest {(on.guest or '?').upper()}"
     words = f"{told}, {ladder.cpu}: counts hold anywhere, times only beside each other"
     console.print(Padding(Text(words, style="dim"), (0, 0, 0, _INDENT)))
+    for line in _results(ladder):
+        console.print(f"{'':{_INDENT}}{line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _results(ladder: Ladder) -> Iterator[str]:
+    folders = {str(Path(each).parent) for rung in ladder.rungs for each in rung.folders}
+    for folder in sorted(folders):
+        yield f"results    {folder}/"
+        yield f"           {LADDER_FILE}, {PAGE}, and a folder for each run"
 
 
 def _kept(promises: Sequence[Kept]) -> str:

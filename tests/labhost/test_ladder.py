@@ -14,6 +14,7 @@ from lab.images.progress import Silent
 from lab.plan.data import Carrier
 from lab.report.rungs import Ladder
 from lab.report.verdict import Outcome
+from lab.saved import read_ladder
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 480.0
@@ -67,6 +68,9 @@ def test_vhost_takes_the_system_calls_out_of_the_path(tmp_path: Path) -> None:
     assert step.ratios["ping-pong.qemu_syscalls"].value == pytest.approx(0.0, abs=0.01)
     folders = [Path(folder) for rung in found.rungs for folder in rung.folders]
     assert all((folder / "result.json").is_file() for folder in folders)
+    (own,) = {folder.parent for folder in folders}
+    assert read_ladder(own) == found
+    assert "vhost/report.html" in (own / "report.html").read_text()
 
 
 def test_a_layer_that_takes_nothing_away_is_a_contradiction(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from lab.plan.data import Place
 from lab.record import Record
 from lab.report.result import Result, failed_result
 from lab.results import ResultsFolder
-from lab.saved import read, save, saved_when_failed
+from lab.saved import read, save, save_ladder, saved_when_failed
 from tests import pages, sample
 
 
@@ -121,6 +121,37 @@ def test_lab_report_writes_the_page_elsewhere(
     assert 'href="run/capture.pcapng"' not in page.read_text()
     assert 'href="run/dmesg.log"' in page.read_text()
     assert capsys.readouterr().out.strip() == str(page)
+
+
+@pytest.fixture
+def climbed(tmp_path: Path) -> Path:
+    """The folder of a ladder, moved since."""
+    made = ResultsFolder(tmp_path / "made", "ladder")
+    runs = [
+        rung.model_copy(update={"folders": (str(made.path / f"1-{rung.name}"),)})
+        for rung in pages.ladder().rungs
+    ]
+    for rung in runs:
+        page = Path(rung.folders[0], "report.html")
+        page.parent.mkdir(parents=True)
+        page.write_text("a run")
+    save_ladder(pages.ladder().model_copy(update={"rungs": tuple(runs)}), made)
+    return Path(shutil.move(made.path, tmp_path / "moved"))
+
+
+def test_the_page_of_a_ladder_leads_to_its_runs(climbed: Path) -> None:
+    assert 'href="1-vhost/report.html"' in (climbed / "report.html").read_text()
+
+
+def test_lab_report_shows_a_ladder_again(climbed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status(["report", str(climbed)]) == 0
+    assert f"{climbed}/" in capsys.readouterr().out
+
+
+def test_lab_report_makes_the_page_of_a_ladder_elsewhere(climbed: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    assert status(["report", str(climbed), "--html", str(page)]) == 0
+    assert 'href="moved/1-vhost/report.html"' in page.read_text()
 
 
 @pytest.mark.parametrize(
