@@ -119,15 +119,15 @@ class _Move:
     def announced(self) -> Finding:
         if self.seen.outcome != "completed":
             return Finding(good=None, observed="the guest has not moved: see migration")
-        resumed = self._resumed()
-        frames = [each for each in self.seen.stream.announcements if each.time_ns >= resumed]
+        stopped, resumed = self._stopped(), self._resumed()
+        frames = [each for each in self.seen.stream.announcements if each.time_ns >= stopped]
         if not frames:
             return Finding(good=False, observed="nobody announced the guest's address")
         kinds = Counter(each.kind.upper() for each in frames)
-        after = (frames[0].time_ns - resumed) / 1e6
         told = " and ".join(f"{count} {kind}" for kind, count in kinds.items())
-        found, words = self._found(resumed)
-        return Finding(good=found, observed=f"{told}, the first after {after:.0f} ms; {words}")
+        found, words = self._found(stopped, resumed)
+        first = _after(frames[0].time_ns, resumed)
+        return Finding(good=found, observed=f"{told}, the first {first}; {words}")
 
     def lost(self) -> Finding:
         account = self.account
@@ -151,19 +151,23 @@ class _Move:
         words = f"{observed}: see {', '.join(causes)}" if causes else observed
         return Finding(good=None if causes else False, observed=words)
 
-    def _found(self, resumed: int) -> tuple[bool, str]:
+    def _found(self, stopped: int, resumed: int) -> tuple[bool, str]:
         """Whether the bridges moved the guest's address at once: the target's to the tap, the
-        source's away from its tap to the port behind which everything else is."""
+        source's away from its tap to the port behind which everything else is.
+
+        QEMU announces the guest before it tells that it goes on (migration/migration.c,
+        process_incoming_migration_bh), so that may come first.
+        """
         target, source = self.expected.target, self.expected.source
         until = resumed + _AT_ONCE_NS
         came = [
             entry.time_ns
             for entry in self.seen.stream.fdb
             if (entry.bridge, entry.port) == (target.bridge, target.tap)
-            and resumed <= entry.time_ns <= until
+            and stopped <= entry.time_ns <= until
         ]
         there = _port_at(self.seen.stream, source.bridge, until)
-        took = f"after {(came[0] - resumed) / 1e6:.0f} ms" if came else "not"
+        took = _after(came[0], resumed) if came else "not"
         words = f"{target.bridge} finds it behind {target.tap} {took}, {source.bridge} "
         words += f"behind {there or 'no port'}"
         return bool(came) and there == source.uplink, words
@@ -201,6 +205,11 @@ def _pair_words(pair: Pair) -> str:
         return f"{pair.master}: {pair.standby} alone"
     carries = "carries" if pair.carrier else "has no carrier"
     return f"{pair.master}: {pair.primary} ({pair.driver}) {carries}, {pair.standby} beside it"
+
+
+def _after(time_ns: int, since_ns: int) -> str:
+    late = (time_ns - since_ns) / 1e6
+    return f"after {late:.0f} ms" if late >= 0 else f"{-late:.0f} ms before"
 
 
 def _shares(ways: Counter[str]) -> str:
