@@ -129,5 +129,6 @@ def _reasons(result: Result) -> list[str]:
         if not check.outcome.green
     ]
     if result.error:
-        lines.append(result.error.message)
+        lines.append(f"{result.topology}: {result.error.message}")
+        lines += [f"  {line}" for line in result.error.output.splitlines()]
     return lines

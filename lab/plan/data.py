@@ -355,10 +355,11 @@ class Plan(Data):
         kicks its CPUs. Under TCG (10.0, and still in later sources) a kick that finds a CPU inside
         a nested guest can deliver the interrupt that was injected there last once more, even to a
         guest that has interrupts off: it hangs or panics. On one CPU with the QEMU that takes or
-        gives back a function, no guest runs at that moment.
+        gives back a function, no guest runs at that moment: so it is where one is plugged in, where
+        a guest moves, and where one of several guests has one when it starts or ends.
         """
-        plugged = any(
-            nic.hotplug for guest in self.guests if guest.has_function for nic in guest.nics
-        )
-        comes = self.migration is not None or plugged
+        takers = [guest for guest in self.guests if guest.has_function]
+        plugged = any(nic.hotplug for guest in takers for nic in guest.nics)
+        beside = bool(takers) and len(self.guests) > 1
+        comes = self.migration is not None or plugged or beside
         return _SHARED_CPU if comes and self.facts.place is Place.LABHOST else None

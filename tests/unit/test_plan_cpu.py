@@ -10,6 +10,8 @@ from tests.plans import plan_of
 
 CASES = {
     "failover": (plan_of("failover"), True),
+    "vfs-of-several": (plan_of("sriov"), True),
+    "taps-of-several": (plan_of("macvtap"), False),
     "vf-plugged": (hotplugged(plan_of("sriov", {"guests": "1"})), True),
     "port-plugged": (hotplugged(plan_of("passthrough")), True),
     "vf-from-the-start": (plan_of("sriov", {"guests": "1"}), False),
