@@ -32,7 +32,7 @@ _HINT = "run as root on a kernel with CONFIG_FTRACE_SYSCALLS and tracefs"
 
 
 class Tracing:
-    """One instance; it records between `start` and `stop` only."""
+    """One instance; it records inside of `recording` only."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
