@@ -272,6 +272,6 @@ def test_the_next_run_clears_what_a_killed_one_left(
         wait_for_end_of("lab host", process)
         process.kill()
         process.communicate(timeout=SECONDS)
-    status, _, _ = run(environment, tmp_path, "vhost")
-    assert status == 0
+    status, document, _ = run(environment, tmp_path, "vhost")
+    assert status == 0, document
     assert not list((tmp_path / "runtime").rglob("run-*"))
