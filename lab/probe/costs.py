@@ -48,7 +48,7 @@ _DUE = {CostLevel.BRIEF: 50, CostLevel.TCP: 100, CostLevel.FULL: 500}
 _TIMES = {CostLevel.BRIEF: 1, CostLevel.TCP: 1, CostLevel.FULL: 3}
 # How long to wait between echoes, in round trips; and what a kernel's timer needs at least.
 _PAUSE_TRIPS, _SHORTEST_PAUSE_NS, _LONGEST_PAUSE_NS = 2, 1_000_000, 20_000_000
-_BURSTS = 16
+_BURSTS = {CostLevel.BRIEF: 8, CostLevel.TCP: 16, CostLevel.FULL: 16}
 # Seconds until the guest begins; more where the first time it had before all were in order.
 _DELAYS = (0.05, 0.6)
 
@@ -277,23 +277,25 @@ def _bursts(
     costing: Costing, lane: Lane, qemu: Qemu, tracing: Tracing, sink: socket.socket
 ) -> list[_Window]:
     """Those that were traced and came whole. Raises CannotError where few did."""
+    wanted = _BURSTS[lane.probe.costs]
     if lane.probe.costs is not CostLevel.BRIEF:
         costing.windows.append(_untraced_bursts(costing, lane, qemu, sink))
     for delay in _DELAYS:
         tracing.clear()
         with tracing.recording():
             spans = _traced_spans(costing, lane, qemu, sink, delay)
-        if 2 * len(spans) >= _BURSTS:
+        if 2 * len(spans) >= wanted:
             return [_Window("burst", began, ended, BURST) for began, ended in spans]
-    raise CannotError(f"less than half of {_BURSTS} bursts came whole and in time")
+    raise CannotError(f"less than half of {wanted} bursts came whole and in time")
 
 
 def _untraced_bursts(costing: Costing, lane: Lane, qemu: Qemu, sink: socket.socket) -> CostWindow:
     """For CPU time."""
-    bursts.start(lane, _BURSTS, _DELAYS[0])
+    wanted = _BURSTS[lane.probe.costs]
+    bursts.start(lane, wanted, _DELAYS[0])
     before = _cpu(costing, qemu)
     with _ordered(costing, qemu, tester_last=True):
-        packets = sum(burst.packets for burst in bursts.receive(sink, _BURSTS))
+        packets = sum(burst.packets for burst in bursts.receive(sink, wanted))
     after = _cpu(costing, qemu)
     window = _Window("burst", before.time_ns, after.time_ns, packets)
     return window.closed(after.since(before), traced=False)
@@ -303,10 +305,11 @@ def _traced_spans(
     costing: Costing, lane: Lane, qemu: Qemu, sink: socket.socket, delay: float
 ) -> tuple[tuple[int, int], ...]:
     """When each burst was all that happened; the guest begins after a delay in seconds."""
-    bursts.start(lane, _BURSTS + 1, delay)
+    wanted = _BURSTS[lane.probe.costs] + 1
+    bursts.start(lane, wanted, delay)
     with _ordered(costing, qemu, tester_last=True):
         began = time.monotonic_ns()
-        return bursts.spans(bursts.receive(sink, _BURSTS + 1), began)
+        return bursts.spans(bursts.receive(sink, wanted), began)
 
 
 def _close(costing: Costing, watch: Watch, windows: list[_Window]) -> None:
