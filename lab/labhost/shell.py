@@ -8,7 +8,7 @@ import socket
 import termios
 import tty
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO
 
 from lab.errors import UsageError
@@ -61,4 +61,6 @@ def _raw(fd: int) -> Iterator[None]:
     try:
         yield
     finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        # A terminal whose window was closed is hung up: it has no mode to give back (EIO).
+        with suppress(termios.error):
+            termios.tcsetattr(fd, termios.TCSADRAIN, before)
