@@ -8,6 +8,18 @@ from pydantic import Field
 
 from lab.data import Data
 
+# The groups of a window's counters.
+SYSCALLS = "qemu_syscalls"
+WAKEUPS = "vhost_wakeups"
+EXITS = "exits"
+HOST_INTERRUPTS = "exits_host_interrupts"
+TO_QEMU = "exits_to_qemu"
+MMIO_WRITES = "mmio_writes"
+INJECTED = "interrupts_injected"
+VFIO_INTERRUPTS = "vfio_interrupts"
+SWITCHES = {who: f"switches_{who}" for who in ("vcpu", "qemu", "vhost")}
+SOFTIRQ_NS, QEMU_NS, VHOST_NS = "softirq_ns", "cpu_qemu_ns", "cpu_vhost_ns"
+
 
 class CostWindow(Data):
     """A while in which packets crossed in one pattern, or none did (``idle``).

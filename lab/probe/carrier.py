@@ -9,11 +9,11 @@ count; of VFIO the interrupts that the host's kernel takes and hands on to the g
 from __future__ import annotations
 
 from lab.evidence.carrier import CarrierEvidence, Thread
+from lab.evidence.costs import SYSCALLS, VFIO_INTERRUPTS, WAKEUPS
 from lab.plan.data import ProbePlan
 from lab.probe.costs import Costing
 from lab.probe.lane import Monitor
 from lab.probe.qemu import TAP, VFIO, VHOST_NET, Qemu
-from lab.probe.watch import SYSCALLS, VFIO_INTERRUPTS, WAKEUPS
 from lab.qmp import RefusedError
 
 

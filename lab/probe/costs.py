@@ -21,7 +21,15 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from lab.errors import CannotError
-from lab.evidence.costs import CostsEvidence, CostWindow, DueEvidence, TcpEvidence, Trial
+from lab.evidence.costs import (
+    QEMU_NS,
+    VHOST_NS,
+    CostsEvidence,
+    CostWindow,
+    DueEvidence,
+    TcpEvidence,
+    Trial,
+)
 from lab.plan.data import CostLevel, ProbePlan
 from lab.probe import bursts
 from lab.probe.bursts import BURST
@@ -33,8 +41,6 @@ from lab.probe.rate import zero_loss_trials
 from lab.probe.tcp import observe_tcp
 from lab.probe.trace import Tracing, open_tracing
 from lab.probe.watch import Counts, Watch
-
-QEMU_NS, VHOST_NS = "cpu_qemu_ns", "cpu_vhost_ns"
 
 # A window is short, so that what disturbs one packet spoils little; the report takes the middle.
 _TRIPS = 2

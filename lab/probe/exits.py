@@ -8,9 +8,9 @@ KVM only; a register that QEMU plays is one to QEMU as well.
 from __future__ import annotations
 
 from lab.evidence.carrier import ExitsEvidence
+from lab.evidence.costs import EXITS, TO_QEMU
 from lab.plan.data import ProbePlan
 from lab.probe.costs import Costing
-from lab.probe.watch import EXITS, TO_QEMU
 
 
 def exits_evidence(probe: ProbePlan, costing: Costing) -> ExitsEvidence:

@@ -14,20 +14,21 @@ from functools import partial
 from pathlib import Path
 
 from lab.errors import CannotError
+from lab.evidence.costs import (
+    EXITS,
+    HOST_INTERRUPTS,
+    INJECTED,
+    MMIO_WRITES,
+    SOFTIRQ_NS,
+    SWITCHES,
+    SYSCALLS,
+    TO_QEMU,
+    VFIO_INTERRUPTS,
+    WAKEUPS,
+)
 from lab.probe.qemu import Qemu
 from lab.probe.ring import Event
 from lab.probe.trace import Tracing
-
-SYSCALLS = "qemu_syscalls"
-WAKEUPS = "vhost_wakeups"
-EXITS = "exits"
-HOST_INTERRUPTS = "exits_host_interrupts"
-TO_QEMU = "exits_to_qemu"
-MMIO_WRITES = "mmio_writes"
-INJECTED = "interrupts_injected"
-VFIO_INTERRUPTS = "vfio_interrupts"
-SWITCHES = {who: f"switches_{who}" for who in ("vcpu", "qemu", "vhost")}
-SOFTIRQ_NS = "softirq_ns"
 
 Counts = dict[str, Counter[str]]
 

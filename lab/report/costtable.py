@@ -9,24 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lab.report.costs import Costs, Count, Counted
+from lab.report.quantities import COUNTS, CPU_TIMES
 from lab.report.result import Result
 
-_ROWS = (
-    ("exits_to_qemu", "exits to QEMU"),
-    ("exits_kernel_only", "exits, kernel only"),
-    ("exits_host_interrupts", "exits, host interrupts"),
-    ("kicks", "kicks per packet sent"),
-    ("qemu_syscalls", "QEMU system calls"),
-    ("vhost_wakeups", "vhost wake-ups"),
-    ("interrupts_injected", "interrupts injected"),
-    ("vfio_interrupts", "VFIO interrupts"),
-    ("switches_vcpu", "switches of vCPUs"),
-    ("switches_qemu", "switches of QEMU"),
-    ("switches_vhost", "switches of vhost"),
-    ("cpu_qemu_us", "CPU of QEMU, us"),
-    ("cpu_vhost_us", "CPU of vhost, us"),
-    ("cpu_softirq_us", "CPU of softirq, us"),
-)
+_ROWS = (*COUNTS, *((key, f"{name}, us") for key, name in CPU_TIMES))
 _MOST_REASONS = 4
 EMULATED = "under emulation: compare rows only, never with hardware"
 

@@ -10,41 +10,53 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lab.evidence.costs import CostsEvidence, CostWindow, DueEvidence, TcpEvidence, Trial
+from lab.evidence.costs import (
+    EXITS,
+    HOST_INTERRUPTS,
+    INJECTED,
+    MMIO_WRITES,
+    QEMU_NS,
+    SOFTIRQ_NS,
+    SWITCHES,
+    SYSCALLS,
+    TO_QEMU,
+    VFIO_INTERRUPTS,
+    VHOST_NS,
+    WAKEUPS,
+    CostsEvidence,
+    CostWindow,
+    DueEvidence,
+    TcpEvidence,
+    Trial,
+)
 from lab.evidence.whole import Evidence
 from lab.plan.data import Direction
 from lab.plan.where import HOST
 from lab.report.costs import Costs, Count, Counted, Latency, Pattern, Tcp, ZeroLoss
 
-TO_QEMU = "exits_to_qemu"
 KERNEL_ONLY = "exits_kernel_only"
-HOST_INTERRUPTS = "exits_host_interrupts"
 KICKS = "kicks"
-SYSCALLS = "qemu_syscalls"
 
-_EXITS, _MMIO_WRITES = "exits", "mmio_writes"
 _PLAIN = (
     TO_QEMU,
     HOST_INTERRUPTS,
     SYSCALLS,
-    "switches_vcpu",
-    "switches_qemu",
-    "switches_vhost",
-    "vhost_wakeups",
-    "interrupts_injected",
-    "vfio_interrupts",
+    *SWITCHES.values(),
+    WAKEUPS,
+    INJECTED,
+    VFIO_INTERRUPTS,
 )
-_CPU_TIMES = {"cpu_qemu_us": "cpu_qemu_ns", "cpu_vhost_us": "cpu_vhost_ns"}
-_SOFTIRQ_TIME = ("cpu_softirq_us", "softirq_ns")
+_CPU_TIMES = {"cpu_qemu_us": QEMU_NS, "cpu_vhost_us": VHOST_NS}
+_SOFTIRQ_TIME = ("cpu_softirq_us", SOFTIRQ_NS)
 # How the hardware calls the exits (SVM, VMX) that KVM hands to QEMU for these reasons.
 _HANDED_ON = {"MMIO": ("npf", "ept_misconfig", "ept_violation"), "IO": ("io", "io_instruction")}
 _GROUPS = {
-    KERNEL_ONLY: _EXITS,
-    KICKS: _MMIO_WRITES,
+    KERNEL_ONLY: EXITS,
+    KICKS: MMIO_WRITES,
     **_CPU_TIMES,
     _SOFTIRQ_TIME[0]: _SOFTIRQ_TIME[1],
 }
-_KVM_ONLY = (TO_QEMU, KERNEL_ONLY, HOST_INTERRUPTS, KICKS, "interrupts_injected")
+_KVM_ONLY = (TO_QEMU, KERNEL_ONLY, HOST_INTERRUPTS, KICKS, INJECTED)
 # The share of packets that the guest sends: it notifies the device of those.
 _SENT = {"ping-pong": 0.5, "burst": 1.0}
 # Below this a reason is noise of the idle subtraction.
@@ -151,12 +163,12 @@ def _events(windows: _Windows, *, kicks: bool) -> Iterator[tuple[str, Count]]:
     for group in _PLAIN:
         if group in windows.groups:
             yield group, _count_of(windows.per_packet(group))
-    if {TO_QEMU, _EXITS} <= windows.groups:
-        pairs = zip(windows.per_packet(_EXITS), windows.per_packet(TO_QEMU), strict=True)
+    if {TO_QEMU, EXITS} <= windows.groups:
+        pairs = zip(windows.per_packet(EXITS), windows.per_packet(TO_QEMU), strict=True)
         yield KERNEL_ONLY, _count_of([every - to_qemu for every, to_qemu in pairs])
-    if kicks and _MMIO_WRITES in windows.groups:
+    if kicks and MMIO_WRITES in windows.groups:
         sent = _SENT[windows.busy[0].pattern]
-        yield KICKS, _count_of([each / sent for each in windows.per_packet(_MMIO_WRITES)])
+        yield KICKS, _count_of([each / sent for each in windows.per_packet(MMIO_WRITES)])
 
 
 def _times(traced: _Windows, untraced: _Windows) -> Iterator[tuple[str, Count]]:
@@ -174,12 +186,12 @@ def _split(windows: _Windows) -> Iterator[tuple[str, dict[str, float]]]:
     """What counts are made of."""
     told = {
         group: dict(_reasons(windows, group))
-        for group in (TO_QEMU, _EXITS, SYSCALLS)
+        for group in (TO_QEMU, EXITS, SYSCALLS)
         if group in windows.groups
     }
-    if {TO_QEMU, _EXITS} <= told.keys():
-        told[KERNEL_ONLY] = _without(told[_EXITS], told[TO_QEMU])
-    told.pop(_EXITS, None)
+    if {TO_QEMU, EXITS} <= told.keys():
+        told[KERNEL_ONLY] = _without(told[EXITS], told[TO_QEMU])
+    told.pop(EXITS, None)
     yield from told.items()
 
 

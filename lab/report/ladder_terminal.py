@@ -15,8 +15,19 @@ from rich.text import Text
 
 from lab.plan.data import Carrier, Direction
 from lab.report.html.page import PAGE
-from lab.report.quantities import CHANCE, QUANTITIES, Group, Quantity
-from lab.report.rungs import LADDER_FILE, Comparison, Flag, Kept, Ladder, Ratio, Rung, Step
+from lab.report.ladderwords import (
+    CHANCE_LEGEND,
+    SIGNS,
+    SIGNS_LEGEND,
+    against_upper,
+    interval,
+    measured,
+    told,
+    value,
+    word,
+)
+from lab.report.quantities import QUANTITIES, Group, Quantity
+from lab.report.rungs import LADDER_FILE, Comparison, Flag, Kept, Ladder, Rung, Step
 from lab.report.verdict import Outcome
 
 _CARRIERS = {Carrier.QEMU: "QEMU", Carrier.VHOST: "vhost-net", Carrier.VFIO: "hardware"}
@@ -32,12 +43,6 @@ _PROMISES = {
     Outcome.FAIL: "CONTRADICTED",
     Outcome.ERROR: "NOT MEASURED",
 }
-_SIGNS = {
-    Comparison.FEWER: "▼",
-    Comparison.MORE: "▲",
-    Comparison.SAME: "=",
-    Comparison.UNCLEAR: "~",
-}
 _TITLES = {
     Group.PATH: "on the way",
     Group.PING_PONG: "ping-pong, a packet",
@@ -45,7 +50,7 @@ _TITLES = {
     Group.TIME: "times",
     Group.RATE: "rates",
 }
-_LEGEND = "beside the rung it is compared with: ▼ fewer, ▲ more, = as many, ~ cannot tell (95 %)"
+_LEGEND = f"beside the rung it is compared with: {SIGNS_LEGEND} (95 %)"
 _ONE_ROUND = "one round says nothing of its spread: nothing is called fewer or more"
 _INDENT = 2
 _NARROW = 8
@@ -85,7 +90,7 @@ def _show_counts(ladder: Ladder, console: Console) -> None:
     names = list(_headings(ladder.rungs, console.width))
     table = _table(("", False), *((name, False) for name in names), right=True)
     for group in Group:
-        rows = [quantity for quantity in _measured(ladder) if quantity.group is group]
+        rows = [quantity for quantity in measured(ladder) if quantity.group is group]
         if rows:
             table.add_row(Text(_TITLES[group], style="bold"))
         for quantity in rows:
@@ -94,10 +99,7 @@ def _show_counts(ladder: Ladder, console: Console) -> None:
     table.add_row(Text("compared with", style="dim"), *_compared(ladder.rungs, names))
     console.print(_indented(table))
     legend = _LEGEND if ladder.rounds > 1 else _ONE_ROUND
-    for line in (
-        legend,
-        f"{CHANCE} differs from window to window, or round to round: chance has a part in it",
-    ):
+    for line in (legend, CHANCE_LEGEND):
         console.print(Text(f"{'':{_INDENT}}{line}", style="dim"))
     console.print()
 
@@ -107,19 +109,22 @@ def _show_step(ladder: Ladder, step: Step, console: Console) -> None:
     table = _table(("", False), ("from", False), ("to", False), ("ratio", False), ("", False))
     for column in table.columns[1:4]:
         column.justify = "right"
-    for quantity, ratio in _told(step, Comparison.FEWER, Comparison.MORE):
-        values = (_value(ladder.rung(name), quantity) for name in (step.upper, step.lower))
-        word = Text(f"{_SIGNS[ratio.verdict]} {_word(quantity, ratio.verdict)}")
-        table.add_row(Text(f" {_label(quantity)}"), *map(Text, values), _interval(ratio), word)
+    for quantity, ratio in told(step, Comparison.FEWER, Comparison.MORE):
+        rungs = (ladder.rung(name) for name in (step.upper, step.lower))
+        words = (
+            f" {_label(quantity)}",
+            *(value(rung, quantity, _number) for rung in rungs),
+            interval(ratio),
+            f"{SIGNS[ratio.verdict]} {word(quantity, ratio.verdict)}",
+        )
+        table.add_row(*map(Text, words))
     if table.row_count:
         console.print(_indented(table))
-    same = [_label(quantity) for quantity, _ in _told(step, Comparison.SAME)]
-    unclear = [
-        f"{_label(key)} {_interval(ratio)}" for key, ratio in _told(step, Comparison.UNCLEAR)
-    ]
-    for title, words in (("as many", same), ("cannot tell", unclear)):
-        if words:
-            text = Text(f"{title}: {'; '.join(words)}", style="dim")
+    same = [_label(quantity) for quantity, _ in told(step, Comparison.SAME)]
+    unclear = [f"{_label(key)} {interval(ratio)}" for key, ratio in told(step, Comparison.UNCLEAR)]
+    for title, named in (("as many", same), ("cannot tell", unclear)):
+        if named:
+            text = Text(f"{title}: {'; '.join(named)}", style="dim")
             console.print(Padding(text, (0, 0, 0, _INDENT + 1)))
     console.print()
 
@@ -214,29 +219,16 @@ def _headings(rungs: Sequence[Rung], width: int) -> Iterator[str]:
         yield rung.name if fits else f"{rung.name[: _NARROW - 1]}…"
 
 
-def _measured(ladder: Ladder) -> list[Quantity]:
-    keys = {key for rung in ladder.rungs for key in rung.measures}
-    return [quantity for quantity in QUANTITIES if quantity.key in keys]
-
-
 def _cell(ladder: Ladder, rung: Rung, quantity: Quantity) -> Text:
-    step = next((step for step in ladder.steps if step.lower == rung.name), None)
-    ratio = step.ratios.get(quantity.key) if step else None
-    sign = _SIGNS.get(ratio.verdict, " ") if ratio and ladder.rounds > 1 else " "
-    return Text(f"{_value(rung, quantity)}{sign}")
+    ratio = against_upper(ladder, rung, quantity)
+    sign = SIGNS.get(ratio.verdict, " ") if ratio and ladder.rounds > 1 else " "
+    return Text(f"{value(rung, quantity, _number)}{sign}")
 
 
 def _compared(rungs: Sequence[Rung], names: Sequence[str]) -> Iterator[Text]:
     headings = {rung.name: name for rung, name in zip(rungs, names, strict=True)}
     for rung in rungs:
         yield Text(f"{headings[rung.above] if rung.above else '-'} ", style="dim")
-
-
-def _told(step: Step, *verdicts: Comparison) -> Iterator[tuple[Quantity, Ratio]]:
-    for quantity in QUANTITIES:
-        ratio = step.ratios.get(quantity.key)
-        if ratio and ratio.verdict in verdicts:
-            yield quantity, ratio
 
 
 def _label(quantity: Quantity) -> str:
@@ -249,31 +241,8 @@ def _unit(quantity: Quantity) -> str:
     return f" {quantity.unit}" if quantity.unit else ""
 
 
-def _value(rung: Rung | None, quantity: Quantity) -> str:
-    measure = rung.measures.get(quantity.key) if rung else None
-    if measure is None:
-        return "-"
-    if quantity.group is Group.PATH and measure.mean.is_integer():
-        return f"{measure.mean:.0f}"
-    digits = 2 if measure.mean < 100 else 0
-    return f"{quantity.sign(steady=measure.steady)}{measure.mean:.{digits}f}"
-
-
-def _interval(ratio: Ratio) -> Text:
-    if ratio.value is None:
-        return Text("from none")
-    if ratio.low is None or ratio.high is None:
-        return Text(f"{ratio.value:.2f}")
-    return Text(f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})")
-
-
-def _word(quantity: Quantity, verdict: Comparison) -> str:
-    """Times are not few, and rates neither."""
-    if quantity.group is Group.RATE:
-        return "higher" if verdict is Comparison.MORE else "lower"
-    if quantity.timed:
-        return "longer" if verdict is Comparison.MORE else "shorter"
-    return verdict.value
+def _number(figure: float) -> str:
+    return f"{figure:.2f}" if figure < 100 else f"{figure:.0f}"
 
 
 def _table(*titles: tuple[str, bool], right: bool = False) -> Table:

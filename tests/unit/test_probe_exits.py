@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from lab.evidence.costs import CostWindow
+from lab.evidence.costs import EXITS, TO_QEMU, CostWindow
 from lab.plan.data import ProbePlan
 from lab.probe.costs import Costing
 from lab.probe.exits import exits_evidence
-from lab.probe.watch import EXITS, TO_QEMU
 
 PROBE = ProbePlan(guest="one", nic="nic0", peer="10.77.0.1", sizes=(60,))
 

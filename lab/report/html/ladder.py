@@ -9,9 +9,10 @@ from urllib.parse import quote
 
 from lab.report.html.path import NicPath, nic_paths
 from lab.report.html.plots import Bar, Plot, Series, figures
+from lab.report.ladderwords import SIGNS, against_upper, interval, measured, told, value, word
 from lab.report.quantities import COUNTS, CPU_TIMES, HOST_HOPS, QUANTITIES, Group, Quantity
 from lab.report.result import Result
-from lab.report.rungs import Comparison, Ladder, Measure, Ratio, Rung, Step
+from lab.report.rungs import Comparison, Ladder, Measure, Rung, Step
 from lab.report.verdict import Outcome
 
 GROUPS = {
@@ -26,12 +27,6 @@ PROMISES = {
     Outcome.SKIP: "not provable here",
     Outcome.FAIL: "contradicted",
     Outcome.ERROR: "not measured",
-}
-_SIGNS = {
-    Comparison.FEWER: "▼",
-    Comparison.MORE: "▲",
-    Comparison.SAME: "=",
-    Comparison.UNCLEAR: "~",
 }
 _COUNTED = (Group.PING_PONG, Group.BURST)
 
@@ -128,12 +123,12 @@ def plots(ladder: Ladder) -> Iterator[Plot]:
 
 def table(ladder: Ladder) -> Iterator[Lines]:
     """All figures, a column for each rung."""
-    measured = {key for rung in ladder.rungs for key in rung.measures}
+    quantities = measured(ladder)
     for group in Group:
         lines = tuple(
             Line(_label(quantity), tuple(_cell(ladder, rung, quantity) for rung in ladder.rungs))
-            for quantity in QUANTITIES
-            if quantity.group is group and quantity.key in measured
+            for quantity in quantities
+            if quantity.group is group
         )
         if lines:
             yield Lines(GROUPS[group], lines)
@@ -152,24 +147,19 @@ def changes(ladder: Ladder) -> Iterator[Changes]:
 
 
 def _named(step: Step, verdict: Comparison) -> Iterator[str]:
-    for quantity in QUANTITIES:
-        ratio = step.ratios.get(quantity.key)
-        if ratio and ratio.verdict is verdict:
-            yield _full(quantity)
+    return (_full(quantity) for quantity, _ in told(step, verdict))
 
 
 def _changes(ladder: Ladder, step: Step) -> Iterator[Change]:
-    for quantity in QUANTITIES:
-        ratio = step.ratios.get(quantity.key)
-        if ratio and ratio.verdict in {Comparison.FEWER, Comparison.MORE}:
-            yield Change(
-                label=_full(quantity),
-                before=_value(ladder.rung(step.upper), quantity),
-                after=_value(ladder.rung(step.lower), quantity),
-                ratio=_ratio(ratio),
-                sign=_SIGNS[ratio.verdict],
-                word=_word(quantity, ratio),
-            )
+    for quantity, ratio in told(step, Comparison.FEWER, Comparison.MORE):
+        yield Change(
+            label=_full(quantity),
+            before=value(ladder.rung(step.upper), quantity, figures),
+            after=value(ladder.rung(step.lower), quantity, figures),
+            ratio=interval(ratio),
+            sign=SIGNS[ratio.verdict],
+            word=word(quantity, ratio.verdict),
+        )
 
 
 def _plot(ladder: Ladder, key: str, title: str, parts: list[Quantity]) -> Iterator[Plot]:
@@ -204,22 +194,11 @@ def _bar(measure: Measure | None) -> Bar | None:
 
 
 def _cell(ladder: Ladder, rung: Rung, quantity: Quantity) -> Cell:
-    step = next((step for step in ladder.steps if step.lower == rung.name), None)
-    ratio = step.ratios.get(quantity.key) if step else None
-    value = _value(rung, quantity)
-    if ratio is None or ratio.verdict not in _SIGNS:
-        return Cell(value)
-    return Cell(value, _SIGNS[ratio.verdict], _word(quantity, ratio))
-
-
-def _value(rung: Rung | None, quantity: Quantity) -> str:
-    measure = rung.measures.get(quantity.key) if rung else None
-    if measure is None:
-        return "-"
-    whole = quantity.group is Group.PATH and measure.mean.is_integer()
-    if whole:
-        return f"{measure.mean:.0f}"
-    return quantity.sign(steady=measure.steady) + figures(measure.mean)
+    shown = value(rung, quantity, figures)
+    ratio = against_upper(ladder, rung, quantity)
+    if ratio is None or ratio.verdict not in SIGNS:
+        return Cell(shown)
+    return Cell(shown, SIGNS[ratio.verdict], word(quantity, ratio.verdict))
 
 
 def _label(quantity: Quantity) -> str:
@@ -230,23 +209,3 @@ def _full(quantity: Quantity) -> str:
     """With its pattern where two quantities have the same name."""
     burst = ", bursts" if quantity.group is Group.BURST else ""
     return f"{_label(quantity)}{burst}"
-
-
-def _ratio(ratio: Ratio) -> str:
-    if ratio.value is None:
-        return "from none"
-    if ratio.low is None or ratio.high is None:
-        return f"{ratio.value:.2f}"
-    return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
-
-
-def _word(quantity: Quantity, ratio: Ratio) -> str:
-    """Times are not few, and rates neither."""
-    more = ratio.verdict is Comparison.MORE
-    if ratio.verdict in {Comparison.UNCLEAR, Comparison.SAME}:
-        return ratio.verdict.value
-    if quantity.group is Group.RATE:
-        return "higher" if more else "lower"
-    if quantity.timed:
-        return "longer" if more else "shorter"
-    return ratio.verdict.value

@@ -16,6 +16,7 @@ from lab.report.html.render import render
 from lab.report.html.text import folded, plain, tail
 from lab.report.html.timeline import timeline
 from lab.report.html.topology import topology
+from lab.report.ladderwords import CHANCE_LEGEND, SIGNS_LEGEND
 from lab.report.result import Result
 from lab.report.rungs import Ladder
 from lab.report.summary import ran_on, summary, upstream
@@ -111,6 +112,8 @@ def ladder_page(found: Ladder, folder: str = "") -> str:
         plots=tuple(ladder.plots(found)),
         table=tuple(ladder.table(found)),
         changes=tuple(ladder.changes(found)),
+        signs=SIGNS_LEGEND,
+        chance=CHANCE_LEGEND,
         upstream=upstream(found.versions.labhost_qemu),
     )
 
