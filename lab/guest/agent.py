@@ -11,7 +11,7 @@ import itertools
 import json
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,11 +43,17 @@ class Result:
 
 
 class Agent:
-    """One guest's agent. Every call raises StartError when the guest ends or stays silent."""
+    """One guest's agent. Every call raises StartError when the guest ends or stays silent.
 
-    def __init__(self, sock: socket.socket, process: Process) -> None:
+    ``state`` tells of a silent guest where it stands.
+    """
+
+    def __init__(
+        self, sock: socket.socket, process: Process, state: Callable[[], str] = str
+    ) -> None:
         self._sock = sock
         self._process = process
+        self._state = state
         self._buffer = b""
         self._ids = itertools.count(1)
 
@@ -105,7 +111,8 @@ class Agent:
     def _answer(self, deadline: float, command: str, seconds: float) -> dict[str, Any]:
         while b"\n" not in self._buffer:
             if not self._process.wait_readable(self._sock.fileno(), deadline):
-                raise self._process.late(f"the guest agent's answer to {command}", seconds)
+                what = f"the guest agent's answer to {command}"
+                raise self._process.late(what, seconds, self._state())
             self._buffer += self._receive()
         line, _, self._buffer = self._buffer.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)

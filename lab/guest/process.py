@@ -92,12 +92,12 @@ class Process:
             output=self._words.last(),
         )
 
-    def late(self, what: str, seconds: float) -> StartError:
-        """The error for a process that lives and did not bring ``what`` in time."""
+    def late(self, what: str, seconds: float, state: str) -> StartError:
+        """The error for a process that lives, in some ``state``, without ``what`` in time."""
         return StartError(
             f"guest {self.name} runs, but {what} did not come within {seconds:.0f} s",
             argv=self.argv,
-            output=self._words.last(),
+            output="\n".join(filter(None, (self._words.last(), state))),
         )
 
     def kill(self) -> None:

@@ -28,6 +28,8 @@ _BOOT_SECONDS = {"kvm": 150.0, "tcg": 300.0}
 _NIC_SECONDS = {"kvm": 20.0, "tcg": 40.0}
 _QUIT_SECONDS = 5.0
 
+# RIP or EIP, the flags, and the rest of its line (target/i386/cpu-dump.c).
+_WHERE_IT_STANDS = re.compile(r"^[RE]IP=.*", re.MULTILINE)
 _PLACE = re.compile(r"\{(chan|file|fd):([^{}]+)\}")
 
 Warn = Callable[[str], None]
@@ -130,8 +132,9 @@ def start(  # noqa: PLR0913  what every start needs, and the one CPU that some a
                     )
                 )
         qmp = _connect(stack, channels["qmp"][0], process)
+        agent = Agent(channels["agent"][0], process, lambda: cpu_states(qmp))
         try:
-            yield Guest(plan, process, qmp, Agent(channels["agent"][0], process), facts)
+            yield Guest(plan, process, qmp, agent, facts)
         finally:
             _quit(qmp, process, warn)
 
@@ -151,6 +154,19 @@ def render(
         return str(fds[name] if kind == "fd" else files[name])
 
     return tuple(_PLACE.sub(fill, word) for word in argv)
+
+
+def cpu_states(qmp: Qmp) -> str:
+    """A line for each of the guest's CPUs: where it stands, and whether it halts (``HLT=1``).
+
+    Never raises: that QEMU does not answer either is told in its place.
+    """
+    command = {"command-line": "info registers -a"}
+    try:
+        text = qmp.execute("human-monitor-command", command, timeout=_QUIT_SECONDS)
+    except LabError as error:
+        return error.message
+    return "\n".join(f"CPU {n}: {at}" for n, at in enumerate(_WHERE_IT_STANDS.findall(text)))
 
 
 def _inherited(plan: GuestPlan) -> tuple[Fd, ...]:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab.errors import StartError
+
 ROOT = Path(__file__).parents[2]
 SECONDS = 300.0
 """For one run beside another, on the slowest machine that anybody will have patience for."""
@@ -31,7 +33,8 @@ class Outcome:
 
     @property
     def red(self) -> set[str]:
-        """The names of the checks that are not as expected."""
+        """The names of the checks that are not as expected, in a run that came to its end."""
+        assert self.status != StartError.status, self.said
         bad = {"fail", "error"}
         return {each["name"] for each in self.document["checks"] if each["outcome"] in bad}
 

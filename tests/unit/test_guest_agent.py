@@ -113,6 +113,14 @@ def test_silence_ends_at_the_deadline(
         Agent(ends[0], process).sync(seconds=0.05)
 
 
+def test_of_a_silent_guest_it_is_told_where_it_stands(
+    process: Process, ends: tuple[socket.socket, socket.socket]
+) -> None:
+    with pytest.raises(StartError) as caught:
+        Agent(ends[0], process, lambda: "CPU 0: RIP=fff0").sync(seconds=0.05)
+    assert caught.value.output.endswith("CPU 0: RIP=fff0")
+
+
 def test_a_late_answer_is_not_taken_for_the_next(
     process: Process, ends: tuple[socket.socket, socket.socket]
 ) -> None:

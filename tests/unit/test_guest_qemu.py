@@ -13,7 +13,7 @@ import pytest
 
 from lab.errors import CannotError, StartError
 from lab.guest import qemu
-from lab.guest.qemu import render, start
+from lab.guest.qemu import cpu_states, render, start
 from lab.host.host import Host
 from lab.plan.data import Facts, Fd, GuestPlan, Place
 
@@ -28,12 +28,22 @@ say(QMP={"version": version, "capabilities": []})
 while data := qmp.recv(65536):
     request = json.loads(data)  # the client ends a request without a newline
     answers = {"query-kvm": {"enabled": True, "present": True}, "query-version": version}
+    answers["human-monitor-command"] = sys.argv[3]
     if mode == "deaf" and request["execute"] == "quit":
         continue
     token = {"id": request["id"]} if "id" in request else {}
     say(**{"return": answers.get(request["execute"], {}), **token})
     if request["execute"] == "quit":
         sys.exit()
+"""
+REGISTERS = """
+CPU#0
+RAX=0000000000000000 RBX=0000000000000000
+RIP=ffffffff8193f1cf RFL=00000246 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=1
+ES =0000 0000000000000000 ffffffff 00c00000
+
+CPU#1
+EIP=0000fff0 EFL=00000002 [-------] CPL=0 II=0 A20=1 SMM=0 HLT=0
 """
 FACTS = Facts(
     place=Place.HERE,
@@ -63,7 +73,7 @@ def guest(*argv: str, fds: tuple[Fd, ...] = ()) -> GuestPlan:
 
 
 def fake(mode: str = "") -> GuestPlan:
-    return guest(sys.executable, "-c", FAKE, "{chan:qmp}", mode)
+    return guest(sys.executable, "-c", FAKE, "{chan:qmp}", mode, REGISTERS)
 
 
 def alive(pid: int) -> bool:
@@ -101,6 +111,16 @@ def test_one_that_does_not_quit_is_killed_and_told(
         pass
     assert not alive(started.pid)
     assert warnings[-1] == "guest g1 did not end within 0 s of quit: killed"
+
+
+def test_of_each_cpu_it_is_told_where_it_stands(tmp_path: Path) -> None:
+    with start(fake(), FACTS, tmp_path, HOST, print) as started:
+        assert cpu_states(started.qmp).splitlines() == [
+            "CPU 0: RIP=ffffffff8193f1cf RFL=00000246 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=1",
+            "CPU 1: EIP=0000fff0 EFL=00000002 [-------] CPL=0 II=0 A20=1 SMM=0 HLT=0",
+        ]
+        os.kill(started.pid, signal.SIGKILL)
+        assert "QEMU" in cpu_states(started.qmp)
 
 
 def test_one_that_ends_at_once_is_told_with_its_words(tmp_path: Path) -> None:
