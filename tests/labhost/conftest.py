@@ -22,19 +22,17 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "XDG_RUNTIME_DIR": str(runtime), "PYTHONPATH": str(ROOT)}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def _outcomes(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Future[Outcome]]]:
-    """The runs of all selected tests of the module, under way."""
+    """The runs of all selected tests, under way: in the order of the tests, which wait for them."""
     for name in ("labhost", "guest"):
         ensure(name, Silent())
     wanted = [
         str(item.callspec.params["words"])
         for item in request.session.items
-        if isinstance(item, pytest.Function)
-        and item.path == request.path
-        and "outcome" in item.fixturenames
+        if isinstance(item, pytest.Function) and "outcome" in item.fixturenames
     ]
     pool = ThreadPoolExecutor(2, "run")
     try:

@@ -1,7 +1,7 @@
-"""Runs as a user starts them, of which a module's tests want many: two of them go at a time.
+"""Runs as a user starts them, of which the tests want many: two of them go at a time.
 
 A run keeps one core busy most of the time, so the second is nearly free. A test waits for its own
-run only; tests that want the same one share it.
+run only; tests that want the same one share it. They go on beside tests that make their own runs.
 """
 
 from __future__ import annotations
