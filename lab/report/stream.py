@@ -102,9 +102,12 @@ class Account:
 
     @cached_property
     def _periods(self) -> tuple[tuple[int, int], ...]:
-        """When the path changed hands or nobody could answer, with a moment to settle."""
-        sent = self.stream.sent
-        spans = [(sent[before], sent[after]) for before, after in self.handovers]
+        """When the path changed hands or nobody could answer, with a moment to settle.
+
+        It has changed hands when the new one's first answer is there: a probe may wait for that.
+        """
+        sent, answered = self.stream.sent, self.answered
+        spans = [(sent[before], answered[after]) for before, after in self.handovers]
         spans += [self._silent_around(*self.stood)] if self.stood else []
         return tuple((begin - SETTLE_NS, end + SETTLE_NS) for begin, end in spans)
 

@@ -275,6 +275,25 @@ def test_a_loss_among_what_was_on_its_way_when_the_guest_stood_is_excused() -> N
     assert Account(seen.model_copy(update={"answers": answers}), stood).stray == ()
 
 
+@pytest.mark.parametrize(("first", "stray"), [(127, ()), (106, (130,))], ids=["then", "long ago"])
+def test_a_loss_is_excused_when_the_first_answer_of_the_next_carrier_comes(
+    first: int, stray: tuple[int, ...]
+) -> None:
+    """What is sent while the standby does not answer yet waits, and is answered all at once."""
+    seen = moved.stream((*moved.LOST, 130))
+    answers = tuple(
+        (n, max(time, moved.at(first)) if moved.AWAY <= n < first else time)
+        for n, time in seen.answers
+    )
+    carried = {
+        **seen.carried,
+        "tap0": tuple((n, dict(answers)[n]) for n, _ in seen.carried["tap0"]),
+    }
+    stood = moved.at(moved.STOPPED), moved.at(moved.RESUMED)
+    late = seen.model_copy(update={"answers": answers, "carried": carried})
+    assert Account(late, stood).stray == stray
+
+
 def test_order_and_duplicates_are_counted() -> None:
     answers = ((0, 10), (2, 20), (1, 30), (2, 40), (3, 50))
     seen = moved.stream(end=4).model_copy(update={"answers": answers, "carried": {}})
