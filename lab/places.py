@@ -64,6 +64,9 @@ class OpenPlace(Protocol):
     def go_on(self) -> None:
         """Let a plan that is held be undone."""
 
+    def console(self) -> bytes:
+        """All that a lab host wrote on its console; a kernel that panics does."""
+
     def pci(self) -> tuple[PciFunction, ...]:
         """The place's PCI functions."""
 
@@ -159,6 +162,9 @@ class HerePlace:
     def go_on(self) -> None:
         raise UsageError("nothing of a run on this machine is kept", hint=_NOT_HERE)
 
+    def console(self) -> bytes:
+        return b""
+
     def pci(self) -> tuple[PciFunction, ...]:
         return read_functions()
 
@@ -192,6 +198,9 @@ class LabhostPlace:
 
     def go_on(self) -> None:
         self._labhost.machine.channel.say("go on")
+
+    def console(self) -> bytes:
+        return self._labhost.console()
 
     def pci(self) -> tuple[PciFunction, ...]:
         answers = self._labhost.call(_PCI_ENTRY, {}, _SILENCE_SECONDS)

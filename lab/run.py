@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from lab import machine
-from lab.errors import InterruptedRunError, LabError, UsageError
+from lab.errors import CannotError, InterruptedRunError, LabError, StartError, UsageError
 from lab.evidence.whole import Evidence
 from lab.model.load import load_topology
 from lab.places import OpenPlace, WantedPlace, check, facts_of, open_place
@@ -36,8 +36,11 @@ from lab.report.result import (
 )
 from lab.report.trace.timeline import lives_in
 from lab.report.verdict import LEFT_BEHIND, Check
-from lab.results import open_results
+from lab.results import ResultsFolder, open_results
 from lab.saved import save, saved_when_failed
+
+CONSOLE = "labhost-console.log"
+"""What a lab host wrote on its console, in the results folder of a run that ended early."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ def run(request: RunRequest, listener: RunListener) -> Result:
             open_results(request.out, draft.topology) as folder,
             saved_when_failed(folder, record, partial(_failed, request, draft, record)),
             open_place(request.on, draft.facts, record, listener, _kept(request, draft)) as place,
+            _console_saved(place, folder),
         ):
             plan = _plan(request, place.facts)
             stream = place.carry(plan, keep=request.keep)
@@ -195,6 +199,18 @@ def _failed(request: RunRequest, draft: Plan, record: Record, error: LabError) -
         "timings": {**record.timings, "total": round(record.seconds, 3)},
     }
     return failed_result(draft.topology, request.on.place, error).model_copy(update=known)
+
+
+@contextmanager
+def _console_saved(place: OpenPlace, folder: ResultsFolder) -> Iterator[None]:
+    """Where something ended early, what the lab host wrote meanwhile is among the results."""
+    try:
+        yield
+    except StartError:
+        with suppress(CannotError):  # the first error is the one to be told
+            if console := place.console():
+                folder.write(CONSOLE, console)
+        raise
 
 
 @contextmanager

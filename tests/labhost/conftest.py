@@ -32,7 +32,7 @@ def _outcomes(
     wanted = [
         str(item.callspec.params["words"])
         for item in request.session.items
-        if isinstance(item, pytest.Function) and "outcome" in item.fixturenames
+        if isinstance(item, pytest.Function) and "_outcomes" in item.fixturenames
     ]
     pool = ThreadPoolExecutor(2, "run")
     try:

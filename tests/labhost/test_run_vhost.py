@@ -255,6 +255,24 @@ def test_an_interrupted_run_leaves_nothing(
     assert not list((tmp_path / "runtime").rglob("run-*"))
 
 
+def test_of_a_lab_host_that_dies_the_console_is_among_the_results(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    with start(environment, tmp_path, "vhost", "--out", "out") as process:
+        wait_for_end_of("guest", process)
+        (labhost,) = (
+            pid
+            for pid in descendants(process.pid)
+            if b"qemu-system" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        )
+        os.kill(labhost, signal.SIGKILL)
+        _, err = process.communicate(timeout=SECONDS)
+    assert (process.returncode, "QEMU ended with SIGKILL" in err) == (4, True), err
+    # The kernel inside has said of the guest's first steps what its KVM does not do for it.
+    assert "kvm" in (tmp_path / "out/labhost-console.log").read_text()
+    assert "labhost-console.log" in (tmp_path / "out/report.html").read_text()
+
+
 def test_a_killed_lab_takes_its_lab_host_along(environment: dict[str, str], tmp_path: Path) -> None:
     with start(environment, tmp_path, "vhost") as process:
         wait_for_end_of("lab host", process)

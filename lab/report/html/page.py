@@ -30,6 +30,7 @@ _TOLD = {
     "evidence.json": "everything that was observed",
     "result.json": "this report as data",
     "dmesg.log": "the host kernel's log",
+    "labhost-console.log": "what the lab host wrote on its console",
 }
 _KINDS = {
     "-console.log": "what a guest wrote on its console",
