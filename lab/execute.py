@@ -21,6 +21,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from lab.artifacts import DMESG_FILE
 from lab.errors import LabError, StartError
 from lab.events import Artifact, Emit, Failed, Held, Note, Observed, Stage, Undone
 from lab.evidence.guest import HotplugEvidence, Pair
@@ -96,7 +97,7 @@ def execute(
                 _there_and_back(_Run(plan, host, emit, folder, operations, cable, pauses))
         except LabError as error:
             failure = error
-        (folder / "dmesg.log").write_text(log.read())
+        (folder / DMESG_FILE).write_text(log.read())
     _hand_over(folder, emit)
     if failure:
         emit(_failed(failure), b"")
@@ -151,7 +152,6 @@ def _there(run: _Run) -> None:
     with _stage("probe", run.emit):
         evidence = _observe(run).model_copy(update={"migration": moved})
     evidence = evidence.model_copy(update={"hotplugs": _unplug(run)})
-    (run.folder / "evidence.json").write_text(evidence.model_dump_json(indent=1))
     run.emit(Observed(evidence=evidence), b"")
 
 
@@ -247,8 +247,8 @@ def _unplug(run: _Run) -> tuple[HotplugEvidence, ...]:
 
 
 def _hand_over(folder: Path, emit: Emit) -> None:
-    """The evidence and every log that has something in it; captures have left by themselves."""
-    for file in sorted([*folder.glob("*.log"), *folder.glob("evidence.json")]):
+    """Every log that has something in it; evidence and captures have left by themselves."""
+    for file in sorted(folder.glob("*.log")):
         if file.stat().st_size:
             emit(Artifact(name=file.name), file.read_bytes())
 

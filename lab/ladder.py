@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from lab import machine
+from lab.artifacts import EVIDENCE_FILE
 from lab.errors import UsageError
 from lab.evidence.whole import Evidence
 from lab.labhost.accelerator import Choice
@@ -168,7 +169,7 @@ def _name(topology: str) -> str:
 
 def _measured(result: Result, folder: Path) -> measured.Run:
     """A result with the evidence that its run wrote, and where; one that failed early has none."""
-    path = result.artifacts.get("evidence.json")
+    path = result.artifacts.get(EVIDENCE_FILE)
     try:
         evidence = Evidence.model_validate_json(Path(path).read_bytes()) if path else None
     except (OSError, ValidationError):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Protocol
 
+from lab.artifacts import EVIDENCE_FILE
 from lab.errors import (
     CannotError,
     InterruptedRunError,
@@ -90,7 +91,7 @@ class Record:
             if isinstance(event, Artifact):
                 folder.write(event.name, attachment)
             elif isinstance(event, Observed):
-                folder.write("evidence.json", event.evidence.model_dump_json(indent=1).encode())
+                folder.write(EVIDENCE_FILE, event.evidence.model_dump_json(indent=1).encode())
             self.emit(event)
             if held and isinstance(event, Held):
                 held()

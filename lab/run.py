@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lab import machine
+from lab.artifacts import CONSOLE_FILE
 from lab.errors import CannotError, InterruptedRunError, LabError, StartError, UsageError
 from lab.evidence.whole import Evidence
 from lab.model.load import load_topology
@@ -38,9 +39,6 @@ from lab.report.trace.timeline import lives_in
 from lab.report.verdict import LEFT_BEHIND, Check
 from lab.results import ResultsFolder, open_results
 from lab.saved import save, saved_when_failed
-
-CONSOLE = "labhost-console.log"
-"""What a lab host wrote on its console, in the results folder of a run that ended early."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +207,7 @@ def _console_saved(place: OpenPlace, folder: ResultsFolder) -> Iterator[None]:
     except StartError:
         with suppress(CannotError):  # the first error is the one to be told
             if console := place.console():
-                folder.write(CONSOLE, console)
+                folder.write(CONSOLE_FILE, console)
         raise
 
 

@@ -10,19 +10,17 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from lab.artifacts import EVIDENCE_FILE, LADDER_FILE, PAGE_FILE, RESULT_FILE
 from lab.data import Data
 from lab.errors import CannotError, LabError, UsageError
 from lab.events import Note
 from lab.evidence.whole import Evidence
 from lab.record import Record
-from lab.report.case import EVIDENCE_FILE
-from lab.report.html.page import PAGE, ladder_page, run_page
+from lab.report.html.page import ladder_page, run_page
 from lab.report.result import Result
-from lab.report.rungs import LADDER_FILE, Ladder
+from lab.report.rungs import Ladder
 from lab.report.trace.perfetto import perfetto
 from lab.results import ResultsFolder
-
-RESULT_FILE = "result.json"
 
 Kind = TypeVar("Kind", bound=Data)
 
@@ -45,19 +43,19 @@ def save(result: Result, evidence: Evidence | None, folder: ResultsFolder) -> Re
     these too."""
     for life in result.life:
         folder.write(f"{life.probe}.perfetto.json", perfetto(life).encode())
-    for name in (RESULT_FILE, PAGE):
+    for name in (RESULT_FILE, PAGE_FILE):
         folder.write(name, b"")
     complete = result.model_copy(update={"artifacts": dict(folder.files)})
     folder.write(RESULT_FILE, complete.document().encode())
     page = Saved(complete, evidence, _texts(complete, folder.path)).page()
-    folder.write(PAGE, page.encode())
+    folder.write(PAGE_FILE, page.encode())
     return complete
 
 
 def save_ladder(ladder: Ladder, folder: ResultsFolder) -> None:
     """Write the ladder and its page beside the folders of its runs."""
     folder.write(LADDER_FILE, ladder.document().encode())
-    folder.write(PAGE, ladder_page(ladder, str(folder.path)).encode())
+    folder.write(PAGE_FILE, ladder_page(ladder, str(folder.path)).encode())
 
 
 @contextmanager
@@ -71,7 +69,7 @@ def saved_when_failed(
         if folder.files:
             with suppress(CannotError):  # the first error is the one to be told
                 save(result_of(error), record.evidence, folder)
-                record.emit(Note(text=f"report: {folder.path / PAGE}"))
+                record.emit(Note(text=f"report: {folder.path / PAGE_FILE}"))
         raise
 
 

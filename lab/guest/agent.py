@@ -48,9 +48,7 @@ class Agent:
     ``state`` tells of a silent guest where it stands.
     """
 
-    def __init__(
-        self, sock: socket.socket, process: Process, state: Callable[[], str] = str
-    ) -> None:
+    def __init__(self, sock: socket.socket, process: Process, state: Callable[[], str]) -> None:
         self._sock = sock
         self._process = process
         self._state = state

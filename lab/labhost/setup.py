@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.artifacts import CONSOLE_FILE
 from lab.events import Emit, Note
 from lab.images.image import Image
 from lab.labhost.accelerator import Choice, Decision, ProbeSpec, choose
@@ -62,7 +63,7 @@ class Setup:
             kernel=self.kernel,
             initrd=self.initrd,
             root=self.root,
-            console_log=self.rundir / "labhost-console.log",
+            console_log=self.rundir / CONSOLE_FILE,
             fds=fds,
             incoming=incoming,
         )

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from lab import machine
+from lab.artifacts import CAPTURE_FILE
 from lab.events import Emit
 from lab.evidence.costs import Machine
 from lab.evidence.life import LifeEvidence, LinkState, TracedThread
@@ -98,7 +99,7 @@ def observe_lives(
     offset = clock(guest.plan.name, lane.ends, lane.packets, (*outside, *frames))
     seen = in_order(outside, on_host_clock(frames, offset))
     names = {packet.number: packet.name for packet in lane.packets}
-    observe.save(folder / observe.PCAPNG, pcapng(seen, names), emit)
+    observe.save(folder / CAPTURE_FILE, pcapng(seen, names), emit)
     return Evidence(
         place=plan.facts.place,
         qemu=guest.qemu_version(),

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.artifacts import MIGRATION_FILE
 from lab.events import Artifact, Emit, Note
 from lab.evidence.guest import Pair
 from lab.evidence.migration import MigrationEvidence
@@ -19,7 +20,6 @@ from lab.probe.hops import in_order
 from lab.probe.pcapng import pcapng
 from lab.probe.stream import Stream, open_stream
 
-PCAPNG = "migration.pcapng"
 # Probes before the first step and after the last one, so that what changed has something beside it.
 _AROUND_MS = 500
 
@@ -124,5 +124,5 @@ def _settled(move: Move, outcome: str, stream: Stream) -> Pair:
 def _save(move: Move, stream: Stream) -> None:
     frames = in_order(*(capture.frames for capture in stream.captures.values()))
     data = pcapng(frames, {})
-    (move.folder / PCAPNG).write_bytes(data)
-    move.emit(Artifact(name=PCAPNG), data)
+    (move.folder / MIGRATION_FILE).write_bytes(data)
+    move.emit(Artifact(name=MIGRATION_FILE), data)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lab import machine
+from lab.artifacts import CAPTURE_FILE
 from lab.events import Artifact, Emit
 from lab.evidence.carrier import CarrierEvidence, ExitsEvidence, QueuesEvidence, RingEvidence
 from lab.evidence.costs import CostsEvidence, Machine
@@ -40,8 +41,6 @@ from lab.probe.queues import observe_queues
 from lab.probe.reach import exchanges, send_in, stream_in
 from lab.probe.rings import observe_rings
 from lab.probe.servers import servers
-
-PCAPNG = "capture.pcapng"
 
 
 class Host(Protocol):
@@ -110,7 +109,7 @@ def observe(
     ]
     answers = [_on_host_clock(each, views) for each in heard]
     frames = in_order(wire.frames, path.frames, *(view.frames for view in views), *answers)
-    save(folder / PCAPNG, pcapng(frames, _names(lanes) | questions.names(plan)), emit)
+    save(folder / CAPTURE_FILE, pcapng(frames, _names(lanes) | questions.names(plan)), emit)
     return Evidence(
         place=plan.facts.place,
         qemu=next((guest.qemu_version() for guest in guests.values()), ""),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
+from lab.artifacts import EVIDENCE_FILE
 from lab.plan.where import HOST
-from lab.report.case import EVIDENCE_FILE, Case, Finding, MissingError, check
+from lab.report.case import Case, Finding, MissingError, check
 from lab.report.verdict import Check
 
 

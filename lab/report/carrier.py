@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from lab.artifacts import EVIDENCE_FILE
 from lab.evidence.carrier import CarrierEvidence
 from lab.plan.data import Carrier, Place
-from lab.report.case import EVIDENCE_FILE, Case, Finding, check
+from lab.report.case import Case, Finding, check
 from lab.report.verdict import Check
 
 # A round trip is two packets. A carrier that moves them is woken, or makes a system call, about

@@ -14,10 +14,6 @@ from lab.plan.data import Direction, Expectation, Plan, ProbePlan
 from lab.report.path import Path, paths_of
 from lab.report.verdict import Check, Outcome
 
-EVIDENCE_FILE = "evidence.json"
-CAPTURE_FILE = "capture.pcapng"
-MIGRATION_FILE = "migration.pcapng"
-
 
 class MissingError(LabError):
     """An expectation has no evidence; the message says what is missing."""

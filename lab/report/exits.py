@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
+from lab.artifacts import EVIDENCE_FILE
 from lab.evidence.carrier import ExitsEvidence
 from lab.plan.data import Exits
-from lab.report.case import EVIDENCE_FILE, Case, Finding, MissingError, check
+from lab.report.case import Case, Finding, MissingError, check
 from lab.report.verdict import Check
 
 # A round trip is two packets. Measured in exits to QEMU a round trip (QEMU 10.0, Linux 6.12 on both

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from lab.artifacts import CAPTURE_FILE, EVIDENCE_FILE
 from lab.evidence.host import MacAttempt, VfState
 from lab.evidence.packets import MarkedProbe, Unseen
 from lab.pci import group_of
@@ -16,7 +17,7 @@ from lab.plan.data import Carrier, Direction, FunctionPlan, Place
 from lab.plan.operations import SetVf
 from lab.plan.where import WIRE
 from lab.report.bystanders import bystanders, vf_port
-from lab.report.case import CAPTURE_FILE, EVIDENCE_FILE, Case, Finding, MissingError, check
+from lab.report.case import Case, Finding, MissingError, check
 from lab.report.path import probes_of
 from lab.report.verdict import Check
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from lab.artifacts import CAPTURE_FILE
 from lab.plan.data import Direction, Hop
 from lab.plan.operations import AddBridge
 from lab.plan.where import HOST, WIRE
 from lab.report.bystanders import bystanders, vf_port
-from lab.report.case import CAPTURE_FILE, Case, Finding, MissingError, check
+from lab.report.case import Case, Finding, MissingError, check
 from lab.report.path import disorder, probes_of, strangers
 from lab.report.verdict import Check
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from lab.artifacts import EVIDENCE_FILE
 from lab.evidence.guest import HotplugEvidence
 from lab.plan.data import NicPlan
-from lab.report.case import EVIDENCE_FILE, Case, Finding, MissingError, check
+from lab.report.case import Case, Finding, MissingError, check
 from lab.report.verdict import Check
 
 

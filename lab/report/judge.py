@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 
+from lab.artifacts import CAPTURE_FILE, EVIDENCE_FILE
 from lab.evidence.whole import Evidence
 from lab.plan.data import Expectation, Plan
 from lab.report.absent import absent_check
 from lab.report.carrier import carrier_check
-from lab.report.case import CAPTURE_FILE, EVIDENCE_FILE, Case, Finding, MissingError, check
+from lab.report.case import Case, Finding, MissingError, check
 from lab.report.exits import exits_check
 from lab.report.functions import function_checks
 from lab.report.hops import hop_checks

@@ -13,8 +13,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from lab.artifacts import LADDER_FILE, PAGE_FILE
 from lab.plan.data import Carrier, Direction
-from lab.report.html.page import PAGE
 from lab.report.ladderwords import (
     CHANCE_LEGEND,
     SIGNS,
@@ -27,7 +27,7 @@ from lab.report.ladderwords import (
     word,
 )
 from lab.report.quantities import QUANTITIES, Group, Quantity
-from lab.report.rungs import LADDER_FILE, Comparison, Flag, Kept, Ladder, Rung, Step
+from lab.report.rungs import Comparison, Flag, Kept, Ladder, Rung, Step
 from lab.report.verdict import Outcome
 
 _CARRIERS = {Carrier.QEMU: "QEMU", Carrier.VHOST: "vhost-net", Carrier.VFIO: "hardware"}
@@ -191,7 +191,7 @@ def _results(ladder: Ladder) -> Iterator[str]:
     folders = {str(Path(each).parent) for rung in ladder.rungs for each in rung.folders}
     for folder in sorted(folders):
         yield f"results    {folder}/"
-        yield f"           {LADDER_FILE}, {PAGE}, and a folder for each run"
+        yield f"           {LADDER_FILE}, {PAGE_FILE}, and a folder for each run"
 
 
 def _kept(promises: Sequence[Kept]) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from lab.artifacts import EVIDENCE_FILE, MIGRATION_FILE
 from lab.evidence.guest import Pair
 from lab.evidence.migration import MigrationEvidence, StreamEvidence
 from lab.plan.data import MigrationExpectation
-from lab.report.case import EVIDENCE_FILE, MIGRATION_FILE, Case, Finding, MissingError, check
+from lab.report.case import Case, Finding, MissingError, check
 from lab.report.stream import VF, Account, sent_between
 from lab.report.verdict import Check, Outcome
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from lab.artifacts import CAPTURE_FILE
 from lab.evidence.packets import Seen
 from lab.evidence.whole import Evidence
 from lab.plan.data import End, Plan, Question
-from lab.report.case import CAPTURE_FILE, Finding, MissingError, check
+from lab.report.case import Finding, MissingError, check
 from lab.report.path import device_of
 from lab.report.verdict import Check
 

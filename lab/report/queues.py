@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from lab.artifacts import EVIDENCE_FILE
 from lab.evidence.carrier import QueueCount, QueuesEvidence
-from lab.report.case import EVIDENCE_FILE, Case, Finding, MissingError, check
+from lab.report.case import Case, Finding, MissingError, check
 from lab.report.verdict import Check
 
 

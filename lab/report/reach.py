@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from lab.artifacts import CAPTURE_FILE
 from lab.evidence.packets import Exchange
 from lab.plan.data import Direction
-from lab.report.case import CAPTURE_FILE, Case, Finding, MissingError, check
+from lab.report.case import Case, Finding, MissingError, check
 from lab.report.verdict import Check
 
 # A TCP transfer that came back whole was verified by the kernels at both ends.

@@ -16,9 +16,6 @@ from lab.plan.data import Carrier, Place
 from lab.report.result import Accelerators, ResultPath, Versions
 from lab.report.verdict import Outcome
 
-LADDER_FILE = "ladder.json"
-"""What the document is called in the results folder of a ladder."""
-
 
 class Measure(Data):
     """One quantity of one rung: a value for each round, ``None`` for one that has none.

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import permutations
 
+from lab.artifacts import CAPTURE_FILE
 from lab.evidence.packets import Asked
 from lab.evidence.whole import Evidence
 from lab.plan.data import End, Plan, Question
 from lab.plan.where import HOST, WIRE
 from lab.report.bystanders import vf_port
-from lab.report.case import CAPTURE_FILE, Finding, MissingError, check
+from lab.report.case import Finding, MissingError, check
 from lab.report.verdict import Check
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lab.artifacts import CAPTURE_FILE
 from lab.evidence.life import LinkState
 from lab.evidence.whole import Evidence
 from lab.plan.data import Plan
@@ -17,7 +18,6 @@ from lab.plan.trace import traced
 from lab.plan.where import HOST
 from lab.probe import life
 from lab.probe.life import observe_lives
-from lab.probe.observe import PCAPNG
 from tests.netns import test_probe_observe as bench
 from tests.netns.test_probe_observe import GUEST, net, plan  # noqa: F401  fixtures
 
@@ -84,7 +84,7 @@ def test_both_packets_arrive_and_their_events_are_recorded(
     assert {capture.where for capture in evidence.captures} == {"wire", "host", GUEST}
     assert all(capture.packets and not capture.drops for capture in evidence.captures)
     assert [clock.guest for clock in evidence.clocks] == [GUEST]
-    assert (tmp_path / PCAPNG).stat().st_size
+    assert (tmp_path / CAPTURE_FILE).stat().st_size
 
 
 def test_events_and_captures_are_on_one_clock(observed: Callable[[], Evidence]) -> None:

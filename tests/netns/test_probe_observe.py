@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from scapy.utils import RawPcapNgReader
 
+from lab.artifacts import CAPTURE_FILE
 from lab.errors import StartError
 from lab.evidence.guest import GuestEvidence, NicEvidence
 from lab.evidence.host import Device, VfState
@@ -43,7 +44,7 @@ from lab.plan.where import HOST, WIRE
 from lab.probe import questions, reach
 from lab.probe.frames import Ends, build
 from lab.probe.mark import Packet
-from lab.probe.observe import PCAPNG, observe
+from lab.probe.observe import observe
 
 pytestmark = pytest.mark.netns
 
@@ -262,7 +263,7 @@ def test_a_good_path_is_seen_whole(observed: Callable[[], Evidence], tmp_path: P
     assert all(window.counters["softirq_ns"]["net_rx"] > 0 for window in busy)
     assert evidence.missing == ()
     assert evidence.devices == (Device(name="br0", kind="bridge"),)
-    with RawPcapNgReader(str(tmp_path / PCAPNG)) as reader:
+    with RawPcapNgReader(str(tmp_path / CAPTURE_FILE)) as reader:
         assert sum(1 for _ in reader) == sum(each.packets for each in evidence.captures)
 
 

@@ -75,7 +75,7 @@ def local(request: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def agent(process: Process, ends: tuple[socket.socket, socket.socket]) -> Agent:
     serve(ends[1], local)
-    return Agent(ends[0], process)
+    return Agent(ends[0], process, str)
 
 
 def test_a_text_is_a_shell_script(agent: Agent) -> None:
@@ -93,13 +93,13 @@ def test_input_and_output_are_the_same_byte_by_byte(agent: Agent) -> None:
 def test_a_refusal_is_told(process: Process, ends: tuple[socket.socket, socket.socket]) -> None:
     serve(ends[1], lambda _: {"error": {"class": "GenericError", "desc": "no such command"}})
     with pytest.raises(AgentError, match="agent refused guest-dance: no such command"):
-        Agent(ends[0], process).call("guest-dance", {})
+        Agent(ends[0], process, str).call("guest-dance", {})
 
 
 def test_the_first_answer_is_waited_for(
     process: Process, ends: tuple[socket.socket, socket.socket]
 ) -> None:
-    agent = Agent(ends[0], process)
+    agent = Agent(ends[0], process, str)
     late = threading.Timer(0.1, serve, (ends[1], lambda request: {"return": request["arguments"]}))
     late.start()
     agent.sync(seconds=10)
@@ -110,7 +110,7 @@ def test_silence_ends_at_the_deadline(
     process: Process, ends: tuple[socket.socket, socket.socket]
 ) -> None:
     with pytest.raises(StartError, match=r"guest g1 runs, but .* guest-sync did not come within 0"):
-        Agent(ends[0], process).sync(seconds=0.05)
+        Agent(ends[0], process, str).sync(seconds=0.05)
 
 
 def test_of_a_silent_guest_it_is_told_where_it_stands(
@@ -124,7 +124,7 @@ def test_of_a_silent_guest_it_is_told_where_it_stands(
 def test_a_late_answer_is_not_taken_for_the_next(
     process: Process, ends: tuple[socket.socket, socket.socket]
 ) -> None:
-    agent = Agent(ends[0], process)
+    agent = Agent(ends[0], process, str)
     with pytest.raises(StartError):
         agent.call("slow", {}, seconds=0.05)
     serve(ends[1], lambda request: {"return": request["execute"]})
@@ -136,7 +136,7 @@ def test_a_program_that_never_ends_is_named(
 ) -> None:
     serve(ends[1], lambda _: {"return": {"pid": 1, "exited": False}})
     with pytest.raises(StartError, match="a program ran for 0 s") as caught:
-        Agent(ends[0], process).run(["sleep", "9"], deadline=0.05)
+        Agent(ends[0], process, str).run(["sleep", "9"], deadline=0.05)
     assert caught.value.argv == ("sleep", "9")
 
 
@@ -152,7 +152,7 @@ def test_a_guest_that_ends_is_told_at_once(tmp_path: Path) -> None:
         start_process("g1", script, {}, [], words) as process,
         pytest.raises(StartError, match="guest g1 ended early: exit status 5") as caught,
     ):
-        Agent(ours, process).sync(seconds=30)
+        Agent(ours, process, str).sync(seconds=30)
     assert time.monotonic() - began < 5
     assert caught.value.returncode == 5
     assert caught.value.argv == tuple(script)

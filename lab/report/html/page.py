@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from urllib.parse import quote
 
+from lab.artifacts import PAGE_FILE, TOLD
 from lab.evidence.whole import Evidence
 from lab.report.html import ladder
 from lab.report.html.costs import nic_costs
@@ -22,16 +23,6 @@ from lab.report.rungs import Ladder
 from lab.report.summary import ran_on, summary, upstream
 from lab.report.verdict import Check, Outcome
 
-PAGE = "report.html"
-"""The page's name in a results folder."""
-
-_TOLD = {
-    "capture.pcapng": "the packets at every hop, for Wireshark",
-    "evidence.json": "everything that was observed",
-    "result.json": "this report as data",
-    "dmesg.log": "the host kernel's log",
-    "labhost-console.log": "what the lab host wrote on its console",
-}
 _KINDS = {
     "-console.log": "what a guest wrote on its console",
     ".pcapng": "captured packets, for Wireshark",
@@ -109,7 +100,7 @@ def ladder_page(found: Ladder, folder: str = "") -> str:
         broken=broken,
         alarmed=bool(broken or found.flags or any(rung.problems for rung in found.rungs)),
         promised=ladder.PROMISES,
-        rungs=tuple(ladder.rung_parts(found, folder, PAGE)),
+        rungs=tuple(ladder.rung_parts(found, folder, PAGE_FILE)),
         plots=tuple(ladder.plots(found)),
         table=tuple(ladder.table(found)),
         changes=tuple(ladder.changes(found)),
@@ -143,11 +134,11 @@ def _commands(result: Result) -> Iterator[Command]:
 
 def _files(result: Result, folder: str) -> Iterator[File]:
     for name in sorted(PurePath(path).name for path in result.artifacts.values()):
-        if name != PAGE:
+        if name != PAGE_FILE:
             link = quote(f"{folder}/{name}" if folder else name)
             yield File(name, link, _told(name))
 
 
 def _told(name: str) -> str:
     kinds = (told for end, told in _KINDS.items() if name.endswith(end))
-    return _TOLD.get(name) or next(kinds, "")
+    return TOLD.get(name) or next(kinds, "")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from lab.artifacts import EVIDENCE_FILE
 from lab.evidence.whole import Evidence
 from lab.plan.data import Plan
 from lab.plan.where import WIRE
-from lab.report.case import EVIDENCE_FILE, Finding, MissingError, check
+from lab.report.case import Finding, MissingError, check
 from lab.report.drawing import duration
 from lab.report.life import Life
 from lab.report.trace.timeline import lives_in
