@@ -118,7 +118,10 @@ def costs() -> CostsEvidence:
     """What vhost's packets cost in ping-pong and in bursts; a window of each, and an idle one."""
     idle = {
         group: dict[str, int]()
-        for group in ("exits", "exits_to_qemu", "mmio_writes", "qemu_syscalls", "vhost_wakeups")
+        for group in (
+            *("exits", "exits_to_qemu", "exits_timing", "timer_writes"),
+            *("mmio_writes", "qemu_syscalls", "vhost_wakeups"),
+        )
     }
     ping_pong = {
         **idle,

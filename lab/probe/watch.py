@@ -16,12 +16,13 @@ from pathlib import Path
 from lab.errors import CannotError
 from lab.evidence.costs import (
     EXITS,
-    HOST_INTERRUPTS,
     INJECTED,
     MMIO_WRITES,
     SOFTIRQ_NS,
     SWITCHES,
     SYSCALLS,
+    TIMER_WRITES,
+    TIMING,
     TO_QEMU,
     VFIO_INTERRUPTS,
     WAKEUPS,
@@ -52,8 +53,15 @@ _SOFTIRQS = {2: "net_tx", 3: "net_rx"}  # include/linux/interrupt.h
 _KVM_WRITE = 2  # KVM_TRACE_MMIO_WRITE, include/trace/events/kvm.h
 # Where a guest's own interrupt controller lies (Intel SDM 3A, 11.4.1): no device is notified there.
 _APIC = (0xFEE00000, 0xFEEFFFFF)
-# What the guest does not cause: the host's own interrupts end its turn (names of SVM and VMX).
-_HOSTS_OWN = frozenset({"interrupt", "external_interrupt", "nmi", "smi"})
+# Exits by when something happens, not by what the guest does (names of SVM and VMX): the host's own
+# interrupts, the guest's timer where the hardware runs it, and the guest being ready for an
+# interrupt that came while it took none.
+_TIMING = frozenset(
+    {"interrupt", "external_interrupt", "nmi", "smi", "preemption_timer"}
+    | {"vintr", "interrupt_window", "pending_interrupt"}
+)
+# The registers by which a guest sets its timer (Intel SDM 3A, 11.5.4: TSC deadline, initial count).
+_TIMER_REGISTERS = (0x6E0, 0x838)
 # Linux's first interrupt vector that is no device's (arch/x86/include/asm/irq_vectors.h): from
 # here on a guest's own timer and what its CPUs send each other.
 _FIRST_SYSTEM_VECTOR = 0xEB
@@ -185,16 +193,17 @@ def _kvm(qemu: Qemu, text: Callable[[str], str]) -> Iterator[Selection]:
     served = f"({own}) && errno >= 0"
     words = _words(text, "kvm/kvm_userspace_exit")
     low, high = _APIC
+    timer = " || ".join(f"ecx == {register:#x}" for register in _TIMER_REGISTERS)
     devices = f"({own}) && vector < {_FIRST_SYSTEM_VECTOR}"
     notified = f"({own}) && type == {_KVM_WRITE} && (gpa < {low:#x} || gpa > {high:#x})"
 
     def stop(values: tuple[int, ...]) -> tuple[str, str]:
         reason = reasons(values[1], values[2])
-        return HOST_INTERRUPTS if reason in _HOSTS_OWN else EXITS, reason
+        return TIMING if reason in _TIMING else EXITS, reason
 
     yield Selection(
         "kvm/kvm_exit",
-        (EXITS, HOST_INTERRUPTS),
+        (EXITS, TIMING),
         own,
         ("exit_reason", "isa"),
         stop,
@@ -205,6 +214,13 @@ def _kvm(qemu: Qemu, text: Callable[[str], str]) -> Iterator[Selection]:
         served,
         ("reason",),
         lambda values: (TO_QEMU, words.get(values[1], str(values[1]))),
+    )
+    yield Selection(
+        "kvm/kvm_msr",
+        (TIMER_WRITES,),
+        f"({own}) && write == 1 && ({timer})",
+        (),
+        lambda _: (TIMER_WRITES, "timer"),
     )
     yield Selection("kvm/kvm_mmio", (MMIO_WRITES,), notified, (), lambda _: (MMIO_WRITES, "slow"))
     # VMX only: a write that ends in an ioeventfd without its instruction being read.

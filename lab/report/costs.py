@@ -52,9 +52,9 @@ class Counted(Data):
 
     exits_to_qemu        the guest stops for QEMU
     exits_kernel_only    the guest stops for KVM alone, by something that it does
-    exits_host_interrupts
-                         the guest stops for an interrupt of the host's, its device's by VFIO
-                         among them
+    exits_timing         the guest stops by when something happens: an interrupt of the host's, its
+                         device's by VFIO among them; its own timer; an interrupt that came while
+                         it took none
     kicks                exits by which the guest tells its device that there is work, **per packet
                          that the guest sends**: its writes to registers, which end in an ioeventfd
                          (virtio; with VFIO they are no exits at all)
@@ -69,8 +69,9 @@ class Counted(Data):
     cpu_softirq_us       CPU time of the host's kernel for packets outside of these, at both ends of
                          the cable, traced
 
-    ``reasons`` splits counts: ``exits_to_qemu`` by KVM's reason, ``exits_kernel_only`` by the
-    hardware's, ``qemu_syscalls`` by name and file (``writev tap``).
+    ``reasons`` splits counts: ``exits_to_qemu`` by KVM's reason, ``exits_kernel_only`` and
+    ``exits_timing`` by the hardware's (``timer``: the guest sets its own),
+    ``qemu_syscalls`` by name and file (``writev tap``).
     """
 
     pattern: Pattern

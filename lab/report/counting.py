@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 from lab.evidence.costs import (
     EXITS,
-    HOST_INTERRUPTS,
     INJECTED,
     MMIO_WRITES,
     QEMU_NS,
     SOFTIRQ_NS,
     SWITCHES,
     SYSCALLS,
+    TIMER_WRITES,
+    TIMING,
     TO_QEMU,
     VFIO_INTERRUPTS,
     VHOST_NS,
@@ -39,7 +40,6 @@ KICKS = "kicks"
 
 _PLAIN = (
     TO_QEMU,
-    HOST_INTERRUPTS,
     SYSCALLS,
     *SWITCHES.values(),
     WAKEUPS,
@@ -48,15 +48,20 @@ _PLAIN = (
 )
 _CPU_TIMES = {"cpu_qemu_us": QEMU_NS, "cpu_vhost_us": VHOST_NS}
 _SOFTIRQ_TIME = ("cpu_softirq_us", SOFTIRQ_NS)
-# How the hardware calls the exits (SVM, VMX) that KVM hands to QEMU for these reasons.
-_HANDED_ON = {"MMIO": ("npf", "ept_misconfig", "ept_violation"), "IO": ("io", "io_instruction")}
+# How the hardware calls the exits (SVM, VMX) that are counted apart for these reasons.
+_APART = {
+    "MMIO": ("npf", "ept_misconfig", "ept_violation"),
+    "IO": ("io", "io_instruction"),
+    "timer": ("msr", "msr_write"),
+}
 _GROUPS = {
     KERNEL_ONLY: EXITS,
     KICKS: MMIO_WRITES,
     **_CPU_TIMES,
     _SOFTIRQ_TIME[0]: _SOFTIRQ_TIME[1],
 }
-_KVM_ONLY = (TO_QEMU, KERNEL_ONLY, HOST_INTERRUPTS, KICKS, INJECTED)
+_EXIT_GROUPS = (EXITS, TO_QEMU, TIMING, TIMER_WRITES)
+_KVM_ONLY = (TO_QEMU, KERNEL_ONLY, TIMING, KICKS, INJECTED)
 # The share of packets that the guest sends: it notifies the device of those.
 _SENT = {"ping-pong": 0.5, "burst": 1.0}
 # Below this a reason is noise of the idle subtraction.
@@ -163,9 +168,11 @@ def _events(windows: _Windows, *, kicks: bool) -> Iterator[tuple[str, Count]]:
     for group in _PLAIN:
         if group in windows.groups:
             yield group, _count_of(windows.per_packet(group))
-    if {TO_QEMU, EXITS} <= windows.groups:
-        pairs = zip(windows.per_packet(EXITS), windows.per_packet(TO_QEMU), strict=True)
-        yield KERNEL_ONLY, _count_of([every - to_qemu for every, to_qemu in pairs])
+    if windows.groups >= set(_EXIT_GROUPS):
+        every, to_qemu, timing, timer = (windows.per_packet(group) for group in _EXIT_GROUPS)
+        left = zip(every, to_qemu, timer, strict=True)
+        yield KERNEL_ONLY, _count_of([each - handed_on - own for each, handed_on, own in left])
+        yield TIMING, _count_of([sum(both) for both in zip(timing, timer, strict=True)])
     if kicks and MMIO_WRITES in windows.groups:
         sent = _SENT[windows.busy[0].pattern]
         yield KICKS, _count_of([each / sent for each in windows.per_packet(MMIO_WRITES)])
@@ -186,31 +193,38 @@ def _split(windows: _Windows) -> Iterator[tuple[str, dict[str, float]]]:
     """What counts are made of."""
     told = {
         group: dict(_reasons(windows, group))
-        for group in (TO_QEMU, EXITS, SYSCALLS)
+        for group in (*_EXIT_GROUPS, SYSCALLS)
         if group in windows.groups
     }
-    if {TO_QEMU, EXITS} <= told.keys():
-        told[KERNEL_ONLY] = _without(told[EXITS], told[TO_QEMU])
-    told.pop(EXITS, None)
+    if told.keys() >= set(_EXIT_GROUPS):
+        timer = told.pop(TIMER_WRITES)
+        told[KERNEL_ONLY] = _without(told[EXITS], {**told[TO_QEMU], **timer})
+        told[TIMING] = _by_size(told[TIMING] | timer)
+    for group in (EXITS, TIMER_WRITES):
+        told.pop(group, None)
     yield from told.items()
 
 
-def _without(every: Mapping[str, float], to_qemu: Mapping[str, float]) -> dict[str, float]:
-    """The hardware's reasons of the exits that KVM did not hand on."""
+def _without(every: Mapping[str, float], apart: Mapping[str, float]) -> dict[str, float]:
+    """The hardware's reasons of the exits that are not counted apart."""
     left = dict(every)
-    for reason, names in _HANDED_ON.items():
+    for reason, names in _APART.items():
         name = next((name for name in names if name in left), "")
-        if name and reason in to_qemu:
-            left[name] = round(left[name] - to_qemu[reason], _DIGITS)
+        if name and reason in apart:
+            left[name] = round(left[name] - apart[reason], _DIGITS)
     return {name: value for name, value in left.items() if value >= _WORTH_TELLING}
 
 
 def _reasons(windows: _Windows, group: str) -> Iterator[tuple[str, float]]:
     details = {detail for each in windows.busy for detail in each.counters[group]}
     found = {detail: typical(windows.per_packet(group, detail)) for detail in details}
-    for detail, value in sorted(found.items(), key=lambda item: -item[1]):
+    for detail, value in _by_size(found).items():
         if value >= _WORTH_TELLING:
             yield detail.removeprefix("KVM_EXIT_"), round(value, _DIGITS)
+
+
+def _by_size(found: Mapping[str, float]) -> dict[str, float]:
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def _count(window: CostWindow, group: str, detail: str | None) -> int:

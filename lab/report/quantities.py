@@ -55,7 +55,7 @@ class Quantity(Data):
 COUNTS = (
     ("exits_to_qemu", "exits to QEMU"),
     ("exits_kernel_only", "exits, kernel only"),
-    ("exits_host_interrupts", "exits, host interrupts"),
+    ("exits_timing", "exits, timing"),
     ("kicks", "kicks per packet sent"),
     ("qemu_syscalls", "QEMU system calls"),
     ("vhost_wakeups", "vhost wake-ups"),

@@ -34,7 +34,8 @@ ID: 5
 \tfield:unsigned int exit_reason;\toffset:8;\tsize:4;\tsigned:0;
 \tfield:u32 isa;\toffset:24;\tsize:4;\tsigned:0;
 print fmt: "reason %s%s", (REC->isa == 1) ? __print_symbolic(REC->exit_reason & 0xffff, \
-{ 0, "EXCEPTION_NMI" }, { 1, "EXTERNAL_INTERRUPT" }, { 12, "HLT" }) : \
+{ 0, "EXCEPTION_NMI" }, { 1, "EXTERNAL_INTERRUPT" }, { 7, "INTERRUPT_WINDOW" }, \
+{ 12, "HLT" }) : \
 __print_symbolic(REC->exit_reason, { 0x060, "interrupt" }, { 0x078, "hlt" }, \
 { 0x400, "npf" }), (REC->isa == 1) ? "" : ""
 """
@@ -123,7 +124,7 @@ def test_a_field_that_the_kernel_does_not_have_is_told() -> None:
 
 def test_words_of_a_format() -> None:
     assert symbols(EXIT) == (
-        {0: "EXCEPTION_NMI", 1: "EXTERNAL_INTERRUPT", 12: "HLT"},
+        {0: "EXCEPTION_NMI", 1: "EXTERNAL_INTERRUPT", 7: "INTERRUPT_WINDOW", 12: "HLT"},
         {0x60: "interrupt", 0x78: "hlt", 0x400: "npf"},
     )
     assert symbols(TO_QEMU) == ({0: "KVM_EXIT_UNKNOWN", 6: "KVM_EXIT_MMIO"},)
@@ -147,8 +148,10 @@ def chosen(*, kvm: bool = True, who: Qemu = WHO) -> dict[str, Selection]:
         ("sched/sched_switch", (20, 20), ("switches_qemu", "qemu")),
         ("kvm/kvm_exit", (21, 0x400, 2), ("exits", "npf")),
         ("kvm/kvm_exit", (21, 12, 1), ("exits", "hlt")),
-        ("kvm/kvm_exit", (21, 0x60, 2), ("exits_host_interrupts", "interrupt")),
-        ("kvm/kvm_exit", (21, 1, 1), ("exits_host_interrupts", "external_interrupt")),
+        ("kvm/kvm_exit", (21, 0x60, 2), ("exits_timing", "interrupt")),
+        ("kvm/kvm_exit", (21, 1, 1), ("exits_timing", "external_interrupt")),
+        ("kvm/kvm_exit", (21, 7, 1), ("exits_timing", "interrupt_window")),
+        ("kvm/kvm_msr", (21,), ("timer_writes", "timer")),
         ("kvm/kvm_exit", (21, 0x99, 2), ("exits", "0x99")),
         ("kvm/kvm_userspace_exit", (21, 6), ("exits_to_qemu", "KVM_EXIT_MMIO")),
         ("kvm/kvm_mmio", (21,), ("mmio_writes", "slow")),

@@ -15,8 +15,10 @@ from lab.report.counting import costs_in, typical
 from tests import sample
 
 GROUPS: dict[str, dict[str, int]] = {
-    "exits": {"npf": 5, "hlt": 10},
+    "exits": {"npf": 5, "hlt": 10, "msr": 2},
     "exits_to_qemu": {"KVM_EXIT_MMIO": 3},
+    "exits_timing": {"interrupt": 1},
+    "timer_writes": {"timer": 2},
     "mmio_writes": {"slow": 5},
     "qemu_syscalls": {"read tap": 10, "writev tap": 5, "ppoll": 6},
     "vhost_wakeups": {"12": 10},
@@ -75,6 +77,7 @@ def test_counts_are_per_packet_and_without_what_idle_time_has() -> None:
     assert means(costs()) == {
         "exits_to_qemu": 0.3,
         "exits_kernel_only": 1.2,
+        "exits_timing": 0.3,
         "kicks": 1.0,
         "qemu_syscalls": 1.9,
         "vhost_wakeups": 1.0,
@@ -86,6 +89,7 @@ def test_counts_are_per_packet_and_without_what_idle_time_has() -> None:
     assert one.reasons == {
         "exits_to_qemu": {"MMIO": 0.3},
         "exits_kernel_only": {"hlt": 1.0, "npf": 0.2},
+        "exits_timing": {"timer": 0.2, "interrupt": 0.1},
         "qemu_syscalls": {"read tap": 1.0, "writev tap": 0.5, "ppoll": 0.4},
     }
 

@@ -76,10 +76,11 @@ def test_80_columns_are_enough(result: Result) -> None:
 def test_costs_are_a_table() -> None:
     lines = shown(sample.result()).splitlines()
     start = next(index for index, line in enumerate(lines) if "per packet" in line)
-    assert [" ".join(line.split()) for line in lines[start : start + 8]] == [
+    assert [" ".join(line.split()) for line in lines[start : start + 9]] == [
         "per packet ping-pong bursts of 64 sent in ping-pong",
         "exits to QEMU 0.00 0.00",
         "exits, kernel only 1.50 0.01 1.00 hlt, 0.50 npf",
+        "exits, timing 0.00 0.00",
         "kicks per packet sent 1.00 0.02",
         "QEMU system calls 0.00 0.00",
         "vhost wake-ups 1.00 0.20",
