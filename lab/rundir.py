@@ -117,7 +117,17 @@ def _candidates() -> Iterator[Path]:
         warnings.simplefilter("ignore")
         with suppress(OSError):  # its own fall-back belongs to somebody else
             yield platformdirs.user_runtime_path("hoplab")
-    yield Path(tempfile.gettempdir()) / f"hoplab-{os.geteuid()}"
+    yield _temporary() / f"hoplab-{os.geteuid()}"
+
+
+def _temporary() -> Path:
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise CannotError(
+            f"no folder takes temporary files: {error.strerror}",
+            hint="make room on the disk, or set TMPDIR to a folder that you can write to",
+        ) from error
 
 
 def _refusal(folder: Path) -> str:

@@ -106,13 +106,15 @@ def _told(error: LabError) -> int:
 
 def _crashed(error: Exception) -> int:
     """The traceback goes to a file: it is for us, the line is for the user."""
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="hoplab-crash-", suffix=".txt", delete=False
-    ) as file:
-        file.write("".join(traceback.format_exception(error)))
-    print(
-        f"lab: a fault of the lab itself: {type(error).__name__}: {error}\n"
-        f"hint: please report it with the file {file.name}",
-        file=sys.stderr,
-    )
+    told = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="hoplab-crash-", suffix=".txt", delete=False
+        ) as file:
+            file.write(told)
+        hint = f"please report it with the file {file.name}"
+    except OSError:  # a full disk, for one
+        hint = f"please report it with this:\n{told}"
+    print(f"lab: a fault of the lab itself: {type(error).__name__}: {error}", file=sys.stderr)
+    print(f"hint: {hint}", file=sys.stderr)
     return CRASHED

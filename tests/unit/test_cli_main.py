@@ -212,5 +212,19 @@ def test_a_fault_of_our_own_is_kept_in_a_file(
     assert str(file) in capsys.readouterr().err
 
 
+def test_a_fault_of_our_own_is_told_where_no_file_can_be_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def broken(*_: object, **__: object) -> int:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(cli, "app", broken)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    assert cli.status([]) == cli.CRASHED
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first == "lab: a fault of the lab itself: ZeroDivisionError: by zero"
+    assert "Traceback" in "\n".join(rest)
+
+
 def test_settings_may_hold_equals_signs() -> None:
     assert settings(("a=1", "b=c=d", "e=")) == {"a": "1", "b": "c=d", "e": ""}

@@ -53,6 +53,26 @@ def test_two_runs_have_two_folders(runtime: Path) -> None:
         assert two.is_dir()
 
 
+def test_a_disk_that_takes_nothing_is_told() -> None:
+    code = (
+        "import resource\nfrom lab.rundir import open_rundir\nfrom lab.errors import CannotError\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "try:\n    open_rundir().__enter__()\n"
+        "except CannotError as error:\n    print(error.message, error.hint)"
+    )
+    hidden = {**os.environ, "XDG_RUNTIME_DIR": "/proc/none"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        env=hidden,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("no folder takes temporary files: No usable temporary directory")
+    assert "TMPDIR" in done.stdout
+
+
 def test_dead_run_is_swept_by_the_next(runtime: Path) -> None:
     code = (
         "import time\nfrom lab.rundir import open_rundir\n"
