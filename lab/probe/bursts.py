@@ -26,9 +26,9 @@ _LONGEST = 2048
 # Magic and sequence number, net/core/pktgen.c.
 _HEADER = struct.Struct("!II")
 _MAGIC = 0xBE9BE955
-# From one burst to the next: a path has time to drain, and a card's ring of 256 has room for
-# several if the tester is late.
-_PAUSE_NS = 10_000_000
+# From one burst to the next. A guest of a guest under emulation needs some 8 ms for one, more on a
+# busy machine: what follows its last packet is to be over before the next one is announced.
+_PAUSE_NS = 40_000_000
 _PATIENCE = 3.0
 
 # The guest has come to rest when the first leaves: what it did to start this is no packet's cost.

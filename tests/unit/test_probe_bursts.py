@@ -23,18 +23,18 @@ def burst(first_ms: int, packets: int = BURST) -> Burst:
 
 
 def test_a_window_begins_between_the_burst_before_and_its_own() -> None:
-    assert spans((burst(0), burst(10), burst(20)), 0) == (
-        (6 * MS, 16 * MS),
-        (16 * MS, 27 * MS),
+    assert spans((burst(0), burst(40), burst(80)), 0) == (
+        (21 * MS, 61 * MS),
+        (61 * MS, 102 * MS),
     )
 
 
 def test_a_burst_that_is_not_whole_makes_no_window() -> None:
-    assert spans((burst(0), burst(10, BURST - 1), burst(20)), 0) == ((16 * MS, 27 * MS),)
+    assert spans((burst(0), burst(40, BURST - 1), burst(80)), 0) == ((61 * MS, 102 * MS),)
 
 
 def test_what_began_before_all_were_in_order_makes_no_window() -> None:
-    assert spans((burst(0), burst(10), burst(20)), 6 * MS) == ((16 * MS, 27 * MS),)
+    assert spans((burst(0), burst(40), burst(80)), 21 * MS) == ((61 * MS, 102 * MS),)
     assert spans((burst(0),), 0) == ()
     assert spans((), 0) == ()
 
