@@ -4,6 +4,7 @@ It answers three messages (the format is described in ``lab/labhost/frames.py``)
 that the lab host is ready, ``call`` runs a function out of a zip of the lab's code. Each call runs
 in a fork, so it starts with every import done and leaves nothing behind in here. ``warm`` imports
 the lab's code itself before the snapshot; a call that brings other code imports that instead.
+Where the kernel's command line says ``hoplab.hold_vm`` it keeps a virtual machine that never runs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import sys
 import traceback
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 from lab.labhost.frames import Message, read_frame, write_frame
 
@@ -27,6 +28,12 @@ PORT = "hoplab.channel"
 SETUP = Path("/run/hoplab/setup")
 CODE = Path("/run/hoplab")
 FAILURE = Path("/run/hoplab/failure")
+KVM = Path("/dev/kvm")
+HOLD_VM = "hoplab.hold_vm"
+# linux/kvm.h
+KVM_CREATE_VM = 0xAE01
+KVM_CREATE_IRQCHIP = 0xAE60
+KVM_CREATE_VCPU = 0xAE41
 WARM = (
     "asyncio",
     "concurrent.futures",
@@ -49,11 +56,27 @@ def main() -> None:
     # Forked calls share these pages as long as no collection writes to them.
     gc.collect()
     gc.freeze()
+    if HOLD_VM in Path("/proc/cmdline").read_text().split() and KVM.exists() and not os.fork():
+        hold_vm()
     descriptor = os.open(port_device(PORT), os.O_RDWR | os.O_CLOEXEC)
     # The writer is buffered because a raw write takes only what the port has room for (32 KiB,
     # virtio_console.c).
     with os.fdopen(descriptor, "rb") as reader, os.fdopen(os.dup(descriptor), "wb") as writer:
         serve(reader, writer, failed)
+
+
+def hold_vm() -> NoReturn:
+    """Keep a virtual machine with a CPU that never runs, until this machine ends.
+
+    A guest's coming, its boot and its going else change KVM's static keys (preempt_notifier_key,
+    apic_sw_disabled): the kernel rewrites code that another CPU is running, which TCG does not
+    always notice (docs/architecture.md, "Faults of TCG").
+    """
+    vm = fcntl.ioctl(os.open(KVM, os.O_RDWR | os.O_CLOEXEC), KVM_CREATE_VM, 0)
+    fcntl.ioctl(vm, KVM_CREATE_IRQCHIP, 0)
+    fcntl.ioctl(vm, KVM_CREATE_VCPU, 0)
+    while True:
+        signal.pause()
 
 
 def port_device(wanted: str) -> str:

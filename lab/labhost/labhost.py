@@ -150,8 +150,13 @@ class Labhost:
             self.setup.emit(Stage(name="keep", seconds=self.timings["keep"], detail=detail), b"")
 
     def shell(self) -> None:
-        """Give the terminal to a root shell inside until the user types Ctrl-]."""
-        shell.bridge(self.machine.shell, sys.stdin, sys.stdout)
+        """Give the terminal to a root shell inside until the user types Ctrl-].
+
+        Raises StartError when the lab host's kernel panics meanwhile; it may be switched off.
+        """
+        process = self.machine.process
+        if shell.bridge(self.machine.shell, sys.stdin, sys.stdout) and process.program.panicked():
+            raise process.failure("its kernel panicked")
 
 
 @contextmanager

@@ -70,6 +70,11 @@ class Accelerator(StrEnum):
             machine, accel = "q35", "tcg,thread=multi"
         return ("-machine", machine, "-accel", accel, "-cpu", self.cpu)
 
+    @property
+    def kernel_arguments(self) -> tuple[str, ...]:
+        """Words for the kernel's command line; images/labhost/server.py reads the lab's own."""
+        return ("hoplab.hold_vm",) if self is Accelerator.TCG else ()
+
 
 @dataclass(frozen=True)
 class Fds:
@@ -101,7 +106,7 @@ class MachineSpec:
         return (
             *self.accelerator.arguments,
             *_board(),
-            *_boot(self.kernel, self.initrd),
+            *_boot(self.kernel, self.initrd, self.accelerator.kernel_arguments),
             *_disk(self.root),
             *_characters(self.console_log, self.fds),
             *_network(),
@@ -142,10 +147,10 @@ def _board() -> tuple[str, ...]:
     )
 
 
-def _boot(kernel: Path, initrd: Path) -> tuple[str, ...]:
+def _boot(kernel: Path, initrd: Path, words: tuple[str, ...]) -> tuple[str, ...]:
     return (
         *("-kernel", str(kernel), "-initrd", str(initrd)),
-        *("-append", " ".join(KERNEL_ARGUMENTS)),
+        *("-append", " ".join((*KERNEL_ARGUMENTS, *words))),
     )
 
 

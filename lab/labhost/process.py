@@ -50,6 +50,10 @@ class Program:
         """The last lines of standard error, then those of the console."""
         return "\n".join((*_tail(self.stderr), *_tail(self.console)))
 
+    def panicked(self) -> bool:
+        """Whether the console tells of a kernel panic."""
+        return _PANIC in self.console.read_text(errors="replace")
+
 
 class Running:
     """A started program; made by `running`."""

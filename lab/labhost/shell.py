@@ -16,10 +16,11 @@ from lab.errors import UsageError
 _END = b"\x1d"  # Ctrl-], as in telnet(1) and virsh console
 
 
-def bridge(shell: socket.socket, keyboard: IO[str], screen: IO[str]) -> None:
+def bridge(shell: socket.socket, keyboard: IO[str], screen: IO[str]) -> bool:
     """Join the terminal with the shell's socket until Ctrl-] or the end of either.
 
-    Raises UsageError when ``keyboard`` is no terminal.
+    Returns whether the shell's side ended, as it does with the lab host. Raises UsageError when
+    ``keyboard`` is no terminal.
     """
     if not keyboard.isatty():
         raise UsageError("a shell needs a terminal", hint="use `lab run` for what runs by itself")
@@ -30,22 +31,22 @@ def bridge(shell: socket.socket, keyboard: IO[str], screen: IO[str]) -> None:
         size = os.get_terminal_size(keyboard.fileno())
         known = f"stty rows {size.lines} cols {size.columns}" if size.lines else ""
         shell.sendall(f"{known}\n".encode())
-        _copy(shell, keyboard.fileno(), screen.fileno())
+        return _copy(shell, keyboard.fileno(), screen.fileno())
 
 
-def _copy(shell: socket.socket, keyboard: int, screen: int) -> None:
+def _copy(shell: socket.socket, keyboard: int, screen: int) -> bool:
     while True:
         readable, _, _ = select.select([shell.fileno(), keyboard], [], [])
         if shell.fileno() in readable:
             output = shell.recv(65536)
             if not output:
-                return
+                return True
             _write_all(screen, output)
         if keyboard in readable:
             keys = os.read(keyboard, 4096)
             shell.sendall(keys.split(_END, 1)[0])
             if not keys or _END in keys:
-                return
+                return False
 
 
 def _write_all(fd: int, data: bytes) -> None:

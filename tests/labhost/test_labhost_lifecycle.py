@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import pty
 import select
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from lab.images.build import ensure
 from lab.images.progress import Silent
 from lab.labhost.accelerator import Choice
 from lab.labhost.labhost import Labhost, open_labhost
+from lab.labhost.machine import Accelerator
 from lab.labhost.setup import Images
 from lab.labhost.snapshot import _write_record, describe
 from lab.rundir import open_rundir
@@ -35,7 +37,8 @@ pytestmark = pytest.mark.labhost
 ANSWER_SECONDS = 2.0
 
 INSIDE = """
-import os, signal, sys
+import fcntl, os, signal, sys, time
+from pathlib import Path
 def loaded(argument, emit):
     emit({"lab": sorted(name for name in sys.modules if name.startswith("lab"))})
 def echo(argument, emit):
@@ -44,6 +47,22 @@ def big(argument, emit):
     emit({}, bytes(range(256)) * 4096)
 def leave(argument, emit):
     os._exit(5)
+def keys(argument, emit):
+    top = Path("/sys/kernel/tracing")
+    (top / "kprobe_events").write_text("p:changed jump_label_update key=%di:symbol")
+    (top / "events/kprobes/changed/enable").write_text("1")
+    if argument["release"]:
+        fds = [fd for fd in Path("/proc").glob("[0-9]*/fd/*") if "kvm-vm" in os.path.realpath(fd)]
+        for process in {int(fd.parts[2]) for fd in fds}:
+            os.kill(process, signal.SIGKILL)
+        # KVM gives this one back a second later.
+        while "apic_sw_disabled" not in (top / "trace").read_text():
+            time.sleep(0.1)
+        (top / "trace").write_text("")
+    vm = fcntl.ioctl(os.open("/dev/kvm", os.O_RDWR), 0xAE01, 0)
+    fcntl.ioctl(vm, 0xAE60, 0)
+    fcntl.ioctl(vm, 0xAE41, 0)
+    emit({"trace": (top / "trace").read_text()})
 def wait(argument, emit):
     emit({"waiting": True})
     signal.pause()
@@ -157,6 +176,18 @@ def test_death_during_a_call_is_told_with_the_command(lab: Lab) -> None:
     assert "-incoming" in caught.value.argv
 
 
+@pytest.mark.parametrize("release", [False, True])
+def test_a_guest_changes_no_code_of_kvm_under_tcg(lab: Lab, release: bool) -> None:
+    """Because of the machine that is held; without it the kernel rewrites what may be running."""
+    with lab.open() as labhost:
+        if labhost.accelerator is Accelerator.KVM:
+            pytest.skip("nothing is held where the CPU notices changed code")
+        call = labhost.machine.channel.call("inside:keys", {"release": release}, zipped(), 20.0)
+        ((event, _),) = call
+    assert ("preempt_notifier_key" in event["trace"]) is release, event["trace"]
+    assert ("apic_sw_disabled" in event["trace"]) is release, event["trace"]
+
+
 def test_silence_inside_ends_at_the_deadline(lab: Lab) -> None:
     with lab.open() as labhost:
         call = labhost.machine.channel.call("inside:wait", {}, zipped(), 5.0)
@@ -175,6 +206,30 @@ def test_root_shell_answers(lab: Lab) -> None:
             part = shell.recv(4096)
             assert part, seen
             seen += part
+
+
+def test_a_panic_under_the_shell_is_told(environment: dict[str, str]) -> None:
+    window, terminal = pty.openpty()
+    with (
+        os.fdopen(window, "r+b", buffering=0) as ours,
+        os.fdopen(terminal, "r+b", buffering=0) as theirs,
+        subprocess.Popen(
+            [sys.executable, "-m", "lab", "shell"],
+            env=environment,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        seen = b""
+        while b"# " not in seen:
+            seen += ours.read(4096)
+        ours.write(b"echo c > /proc/sysrq-trigger\n")
+        _, said = process.communicate()
+    assert process.returncode == StartError.status, said
+    assert "its kernel panicked" in said
+    assert "sysrq triggered crash" in said
 
 
 def test_two_at_once_from_one_snapshot(lab: Lab) -> None:

@@ -68,7 +68,7 @@ def test_keys_and_output_pass_and_the_terminal_is_given_back(
     session.inside.sendall(b"uid=0")
     assert os.read(session.window, 100) == b"uid=0"
     os.write(session.window, b"x\x1dy")
-    bridged.result(SECONDS)
+    assert not bridged.result(SECONDS)
     assert session.inside.recv(100) == b"x"
     assert session.mode() == before
 
@@ -81,7 +81,7 @@ def test_it_ends_when_either_end_does(session: Session, pool: ThreadPoolExecutor
         session.hang_up()
     else:
         session.inside.close()
-    bridged.result(SECONDS)
+    assert bridged.result(SECONDS) is (end == "lab host")
 
 
 def test_what_is_no_terminal_is_refused(session: Session) -> None:
