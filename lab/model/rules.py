@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ _KERNEL = frozenset({"tap", "macvtap", "eth", "lo"})
 _SYSCTL = frozenset({"all", "default"})
 _VIRTIO_ONLY = ("queues", "active", "mq", "vectors", "packed", "rx_queue_size")
 _EMULATED_ONLY = ("model", "vhost", *_VIRTIO_ONLY)
+# QEMU's ids of the root ports that a guest's NICs sit behind: rp0, rp1, ...
+_ROOT_PORT = re.compile(r"rp[0-9]+")
 _WITHOUT_VFS = frozenset({PortName.SPARE3})
 _ATTACHMENTS = ("bridge", "macvtap", "passthrough", "vf")
 
@@ -67,10 +70,14 @@ def _names(topology: Topology) -> Iterator[Finding]:
         if name in _RESERVED - {HopWord.GUEST}:
             yield Finding(path, f"{name!r} is taken: the lab uses this word")
     for number, guest in enumerate(topology.guests):
-        yield from _repeated(
+        nics = [
             (("guests", number, "nics", index, "name"), nic_name(nic, index))
             for index, nic in enumerate(guest.nics)
-        )
+        ]
+        yield from _repeated(nics)
+        for where, name in nics:
+            if _ROOT_PORT.fullmatch(name):
+                yield Finding(where, f"{name!r} is taken: the guest's PCIe root port is called so")
 
 
 def _repeated(named: Iterable[tuple[Path, str]]) -> Iterator[Finding]:

@@ -121,7 +121,7 @@ def _device(wiring: Wiring, seat: Seat) -> str:
     if nic.passthrough is not None:
         return _vfio(seat, wiring.port(nic.passthrough).pci)
     # No boot ROM: the kernel is given, and the ROM's files need not exist.
-    parts = [nic.model.value, f"id={seat.id}", f"netdev={seat.netdev}", f"mac={seat.mac}"]
+    parts = [nic.model.value, f"id={seat.name}", f"netdev={seat.netdev}", f"mac={seat.mac}"]
     parts += [f"bus={seat.root_port}", "romfile="]
     return ",".join([*parts, *_virtio_settings(seat)])
 
@@ -147,7 +147,7 @@ def _virtio_settings(seat: Seat) -> Iterator[str]:
 def _vfio(seat: Seat, pci: str) -> str:
     # A primary is hidden until the guest's driver has said that it knows failover pairs.
     pair = f",failover_pair_id={seat.standby}" if seat.standby else ""
-    return f"vfio-pci,host={pci},id={seat.id},bus={seat.root_port}{pair}"
+    return f"vfio-pci,host={pci},id={seat.name},bus={seat.root_port}{pair}"
 
 
 def _fds(seat: Seat) -> tuple[Fd, ...]:
@@ -162,7 +162,7 @@ def _fds(seat: Seat) -> tuple[Fd, ...]:
 
 def _nic_plan(seat: Seat) -> NicPlan:
     return NicPlan(
-        id=seat.id,
+        id=seat.name,
         netdev=seat.netdev,
         mac=seat.mac,
         address=f"{seat.address}/{PREFIX}",

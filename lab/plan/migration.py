@@ -30,7 +30,7 @@ def migration(wiring: Wiring) -> MigrationPlan | None:
     plain = process_plan(wiring, guest, f"{guest.name}-plain", wiring.of(guest))
     return MigrationPlan(
         guest=guest.name,
-        nic=source.id,
+        nic=source.name,
         peer=source.peer,
         target=_with(waiting, "-mem-prealloc", "-incoming", "defer"),
         plain=_with(without_failover(plain), "-S"),

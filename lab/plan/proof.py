@@ -25,7 +25,7 @@ def probes(wiring: Wiring) -> tuple[ProbePlan, ...]:
     return tuple(
         ProbePlan(
             guest=seat.guest.name,
-            nic=seat.id,
+            nic=seat.name,
             peer=seat.peer,
             device=seat.tester,
             sizes=SIZES,
@@ -65,7 +65,7 @@ def _expectation(wiring: Wiring, seat: Seat) -> Expectation:
         hops = tuple(hop for word in said.hops for hop in _hops(wiring, final, word))
     return Expectation(
         guest=seat.guest.name,
-        nic=seat.id,
+        nic=seat.name,
         driver=said.driver,
         carrier=None if said.carrier is None else Carrier(said.carrier),
         hops=hops,

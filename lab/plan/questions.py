@@ -60,7 +60,7 @@ def _end(wiring: Wiring, word: str, question: Reach) -> End:
         device = _host_device(wiring, question)
         return End(name=word, where=HOST, device=device, address=_HOST_ADDRESS)
     seat = next(seat for seat in wiring.seats if seat.key == word)
-    return End(name=word, where=seat.guest.name, nic=seat.id, mac=seat.mac, address=seat.address)
+    return End(name=word, where=seat.guest.name, nic=seat.name, mac=seat.mac, address=seat.address)
 
 
 def _wire_device(wiring: Wiring, question: Reach) -> str:

@@ -28,7 +28,8 @@ _NICS = 8  # of one guest, at most
 class Seat:
     """One NIC in its place. ``index`` counts in the guest, ``device`` is its tap or macvtap.
 
-    ``standby`` is QEMU's id of the NIC that stands by for this one, empty for all but a primary.
+    ``name`` is what the topology file calls the NIC and QEMU's id of the ``-device``; ``standby``
+    is that of the NIC that stands by for this one, empty for all but a primary.
 
     ``address`` is the guest's and ``peer`` the tester's, in a network of their own for each NIC of
     a guest: in one network the guest would answer through whichever NIC it likes. The
@@ -56,11 +57,6 @@ class Seat:
         """What the topology file calls the NIC in ``expect`` and ``reach``."""
         several = len(self.guest.nics) > 1
         return f"{self.guest.name}.{self.name}" if several else self.guest.name
-
-    @property
-    def id(self) -> str:
-        """QEMU's id of the ``-device``."""
-        return f"nic{self.index}"
 
     @property
     def netdev(self) -> str:
@@ -123,8 +119,8 @@ class Wiring:
         migration = self.topology.migration
         if migration is None or migration.abort:
             return seat
-        there = (each for each in self.targets if (each.guest, each.id) == (seat.guest, seat.id))
-        return next(there, seat)
+        there = {(each.guest.name, each.name): each for each in self.targets}
+        return there.get((seat.guest.name, seat.name), seat)
 
     @property
     def lanes(self) -> tuple[Seat, ...]:
@@ -189,7 +185,8 @@ class Wiring:
 
 def _standby_id(guest: Guest, nic: Nic) -> str:
     standby = standby_of(guest, nic)
-    return next((f"nic{index}" for index, each in enumerate(guest.nics) if each is standby), "")
+    nics = enumerate(guest.nics)
+    return next((nic_name(each, index) for index, each in nics if each is standby), "")
 
 
 def _moved(seat: Seat, bridge: str, tap: str, vf: TargetVf | None) -> Seat:

@@ -21,7 +21,7 @@ def test_the_guest_moves_and_gets_a_vf_again(outcome: Outcome) -> None:
     assert "through the VF" in outcome.observed("primary")
     assert "QEMU says" in outcome.observed("stream.downtime")
     assert document["commands"].keys() == {"guest", "guest-target"}
-    assert "failover_pair_id=nic0" in document["commands"]["guest-target"]
+    assert "failover_pair_id=standby" in document["commands"]["guest-target"]
     assert "migration.pcapng" in document["artifacts"]
     assert {path["carrier"] for path in document["paths"]} == {"vfio"}
     for step in ("without failover", "let go of its VF", "the target runs", "the VF is back"):

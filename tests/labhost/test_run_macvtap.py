@@ -84,4 +84,4 @@ def test_two_nics_of_one_guest_are_kept_apart(tmp_path: Path) -> None:
     assert status == 0, document
     out = [path for path in document["paths"] if path["direction"] == "out"]
     devices = {path["nic"]: path["hops"][0]["device"] for path in out}
-    assert devices == {"nic0": "eth1", "nic1": "eth0"}
+    assert devices == {"inner": "eth1", "outer": "eth0"}

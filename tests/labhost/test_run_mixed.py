@@ -34,7 +34,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
     [
         (f"{FOLDER}/three-kinds.yaml", set()),
         (f"{FOLDER}/loaded-anew.yaml", set()),
-        (f"{FOLDER}/same-cable.yaml", {"guest.nic0/hops.in", "guest.nic0/hops.out"}),
+        (f"{FOLDER}/same-cable.yaml", {"guest.slow/hops.in", "guest.slow/hops.out"}),
     ],
     ids=["three-kinds", "loaded-anew", "same-cable"],
 )

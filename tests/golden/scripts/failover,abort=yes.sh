@@ -101,9 +101,9 @@ qemu-system-x86_64 \
     -device virtserialport,chardev=agent,name=org.qemu.guest_agent.0 \
     -device pcie-root-port,id=rp0,chassis=1 \
     -netdev tap,id=net0,ifname=tap0,script=no,downscript=no,vhost=off \
-    -device virtio-net-pci,id=nic0,netdev=net0,mac=52:54:00:96:c3:60,bus=rp0,romfile=,failover=on \
+    -device virtio-net-pci,id=standby,netdev=net0,mac=52:54:00:96:c3:60,bus=rp0,romfile=,failover=on \
     -device pcie-root-port,id=rp1,chassis=2 \
-    -device vfio-pci,host=0000:01:10.0,id=nic1,bus=rp1,failover_pair_id=nic0 &
+    -device vfio-pci,host=0000:01:10.0,id=primary,bus=rp1,failover_pair_id=standby &
 later "{ kill $!; wait $!; } 2> /dev/null || true"
 qemu-system-x86_64 \
     -name guest \
@@ -128,9 +128,9 @@ qemu-system-x86_64 \
     -device virtserialport,chardev=agent,name=org.qemu.guest_agent.0 \
     -device pcie-root-port,id=rp0,chassis=1 \
     -netdev tap,id=net0,ifname=tap1,script=no,downscript=no,vhost=off \
-    -device virtio-net-pci,id=nic0,netdev=net0,mac=52:54:00:96:c3:60,bus=rp0,romfile=,failover=on \
+    -device virtio-net-pci,id=standby,netdev=net0,mac=52:54:00:96:c3:60,bus=rp0,romfile=,failover=on \
     -device pcie-root-port,id=rp1,chassis=2 \
-    -device vfio-pci,host=0000:04:10.0,id=nic1,bus=rp1,failover_pair_id=nic0 \
+    -device vfio-pci,host=0000:04:10.0,id=primary,bus=rp1,failover_pair_id=standby \
     -mem-prealloc \
     -incoming defer &
 later "{ kill $!; wait $!; } 2> /dev/null || true"

@@ -90,10 +90,10 @@ qemu-system-x86_64 \
     -device virtserialport,chardev=agent,name=org.qemu.guest_agent.0 \
     -device pcie-root-port,id=rp0,chassis=1 \
     -netdev tap,id=net0,ifname=tap0,script=no,downscript=no,vhost=off \
-    -device virtio-net-pci,id=nic0,netdev=net0,mac=52:54:00:00:1a:89,bus=rp0,romfile= \
+    -device virtio-net-pci,id=inner,netdev=net0,mac=52:54:00:00:1a:89,bus=rp0,romfile= \
     -device pcie-root-port,id=rp1,chassis=2 \
     -netdev tap,id=net1,fd=3,vhost=on \
-    -device virtio-net-pci,id=nic1,netdev=net1,mac=52:54:00:61:b3:0e,bus=rp1,romfile= \
+    -device virtio-net-pci,id=outer,netdev=net1,mac=52:54:00:61:b3:0e,bus=rp1,romfile= \
     3<>"/dev/tap$(cat /sys/class/net/macvtap0/ifindex)" &
 later "{ kill $!; wait $!; } 2> /dev/null || true"
 qemu-system-x86_64 \
