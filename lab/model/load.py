@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from lab import paths
 from lab.errors import Mistake, TopologyError, UsageError
 from lab.model import repair, rules
-from lab.model.places import Document, Finding, Path, read_yaml
+from lab.model.places import Document, Finding, key_path, read_yaml
 from lab.model.template import Parameter, Rendered, TemplateFaultError, parameters, render
 from lab.model.topology import Topology
 from lab.model.wording import close_to, details, finding
@@ -136,9 +136,3 @@ def _mistake(
         else:
             line = rendered.lines[min(line, len(rendered.lines)) - 1]
     return Mistake(source.shown, line, column, key_path(item.path), message, item.hint)
-
-
-def key_path(path: Path) -> str:
-    """A path as the file's reader thinks of it: ``guests[0].nics[1].mac``."""
-    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
-    return text.removeprefix(".")

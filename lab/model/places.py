@@ -53,6 +53,12 @@ class Document:
         return self.positions.get(path, (1, 1))
 
 
+def key_path(path: Path) -> str:
+    """A path as the file's reader thinks of it: ``guests[0].nics[1].mac``."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return text.removeprefix(".")
+
+
 def read_yaml(text: str) -> Document:
     """Read one document. A text that is no YAML gives a Document with one finding."""
     try:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from lab.model import failover
-from lab.model.places import Finding, Path
+from lab.model.places import Finding, Path, key_path
 from lab.model.reach import check_reach
 from lab.model.topology import Guest, Nic, Topology, nic_name
 from lab.model.wording import close_to
@@ -84,7 +84,7 @@ def _repeated(named: Iterable[tuple[Path, str]]) -> Iterator[Finding]:
     first: dict[str, Path] = {}
     for path, name in named:
         if name in first:
-            yield Finding(path, f"{name!r} is already the name of {_shown(first[name][:-1])}")
+            yield Finding(path, f"{name!r} is already the name of {key_path(first[name][:-1])}")
         first.setdefault(name, path)
 
 
@@ -149,7 +149,7 @@ def _macs(nics: Iterable[_Placed]) -> Iterator[Finding]:
         if mac is None:
             continue
         if mac in first:
-            yield Finding(path, f"{mac} is already the address of {_shown(first[mac][:-1])}")
+            yield Finding(path, f"{mac} is already the address of {key_path(first[mac][:-1])}")
         first.setdefault(mac, path)
 
 
@@ -160,7 +160,7 @@ def _ports(topology: Topology, nics: Iterable[_Placed]) -> Iterator[Finding]:
         other = users.setdefault(port, (path, kind))
         if other[0] == path or (kind == other[1] == "macvtap"):
             continue
-        message = f"port {port} is already used by {_shown(other[0][:-1])} ({other[1]})"
+        message = f"port {port} is already used by {key_path(other[0][:-1])} ({other[1]})"
         yield Finding(path, message, f"ports: {', '.join(PortName)}")
 
 
@@ -199,7 +199,7 @@ def _functions(topology: Topology, nics: Iterable[_Placed]) -> Iterator[Finding]
             )
             yield Finding((*path, "index"), message, looks_in="vfs")
         if (vf.port, vf.index) in first:
-            other = _shown(first[vf.port, vf.index][:-1])
+            other = key_path(first[vf.port, vf.index][:-1])
             yield Finding((*path, "index"), f"VF {vf.index} already belongs to {other}")
         first.setdefault((vf.port, vf.index), path)
 
@@ -246,7 +246,3 @@ def _hops(topology: Topology, path: Path, hops: tuple[str, ...], nic: Nic) -> It
         if word in words and hops[index] != word:
             place = "first" if index == 0 else "last"
             yield Finding((*path, index), f"the {place} hop is always {word.value!r}")
-
-
-def _shown(path: Path) -> str:
-    return "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in path).removeprefix(".")
