@@ -113,8 +113,8 @@ class _Reader:
             return None
         try:
             return self._yaml.constructor.construct_object(node)
-        except ValueError as error:
-            self._find(node, path, f"is no value: {error}")
+        except (ValueError, LookupError):  # `!!bool foo` and `!!int ""` are not foreseen there
+            self._find(node, path, f"cannot be read as {node.tag.rpartition(':')[2]}")
             return None
 
     def _items(self, node: MappingNode, path: Path) -> Iterator[tuple[str, object]]:
