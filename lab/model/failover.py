@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lab.model.places import Finding
+from lab.model.places import Finding, Path
 from lab.model.topology import Guest, Migration, Nic, Topology, nic_name
 from lab.model.wording import close_to
 
@@ -36,6 +36,22 @@ def standby_of(guest: Guest, primary: Nic) -> Nic | None:
         if nic.failover is not None and primary_of(guest, nic) is primary:
             return nic
     return None
+
+
+def pairs(topology: Topology) -> dict[str, str]:
+    """What the file calls each primary, with what it calls the standby: the pair's own name."""
+    return {
+        f"{guest.name}.{nic.failover}": f"{guest.name}.{nic_name(nic, index)}"
+        for guest in topology.guests
+        for index, nic in enumerate(guest.nics)
+        if primary_of(guest, nic) is not None
+    }
+
+
+def named_as_pair(path: Path, standby: str) -> Finding:
+    """That a primary is named where only the pair can be."""
+    message = "is the primary of a pair, and a pair is one NIC to the proof"
+    return Finding(path, message, f"name it by its standby: {standby}", looks_in="guests")
 
 
 def _pairs(number: int, guest: Guest) -> Iterator[Finding]:

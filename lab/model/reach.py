@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lab.model import failover
 from lab.model.places import Finding, Path
 from lab.model.topology import Nic, Reach, Topology
 from lab.model.wording import close_to
@@ -92,9 +93,12 @@ def _same_end(topology: Topology, control: Reach, question: Reach) -> bool:
 
 
 def _ends(topology: Topology, path: Path, question: Reach) -> Iterator[Finding]:
-    known = [*topology.nics(), WIRE, HOST]
+    pairs = failover.pairs(topology)
+    known = [*(key for key in topology.nics() if key not in pairs), WIRE, HOST]
     for key, end in (("from", question.source), ("to", question.target)):
-        if end not in known:
+        if end in pairs:
+            yield failover.named_as_pair((*path, key), pairs[end])
+        elif end not in known:
             hint = close_to(end, known) or f"known here: {', '.join(known)}"
             message = f"there is no {end!r} to ask"
             yield Finding((*path, key), message, hint, looks_in="guests")

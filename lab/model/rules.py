@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lab.model import failover
 from lab.model.places import Finding, Path, key_path
 from lab.model.reach import check_reach
-from lab.model.topology import Guest, Nic, Topology, nic_name
+from lab.model.topology import Nic, Topology, nic_name
 from lab.model.wording import close_to
 from lab.model.words import HopWord, PortName
 
@@ -30,8 +30,6 @@ class _Placed:
     """A NIC with where it stands in the file."""
 
     path: Path
-    guest: Guest
-    name: str
     nic: Nic
 
 
@@ -45,7 +43,7 @@ def check(topology: Topology) -> list[Finding]:
         *_macs(nics),
         *_ports(topology, nics),
         *_functions(topology, nics),
-        *_expectations(topology, nics),
+        *_expectations(topology),
         *failover.check(topology),
         *check_reach(topology),
     ]
@@ -54,8 +52,7 @@ def check(topology: Topology) -> list[Finding]:
 def _nics(topology: Topology) -> Iterator[_Placed]:
     for number, guest in enumerate(topology.guests):
         for index, nic in enumerate(guest.nics):
-            path = ("guests", number, "nics", index)
-            yield _Placed(path, guest, nic_name(nic, index), nic)
+            yield _Placed(("guests", number, "nics", index), nic)
 
 
 def _names(topology: Topology) -> Iterator[Finding]:
@@ -218,18 +215,18 @@ def _makers(topology: Topology) -> Iterator[Finding]:
             yield Finding(("vfs", number, "port"), message, "take one of the igb ports")
 
 
-def _expectations(topology: Topology, nics: Iterable[_Placed]) -> Iterator[Finding]:
-    known: dict[str, _Placed] = {}
-    for placed in nics:
-        several = len(placed.guest.nics) > 1
-        known[f"{placed.guest.name}.{placed.name}" if several else placed.guest.name] = placed
+def _expectations(topology: Topology) -> Iterator[Finding]:
+    pairs = failover.pairs(topology)
+    known = {key: nic for key, nic in topology.nics().items() if key not in pairs}
     for key, expect in topology.expect.items():
-        if key not in known:
+        if key in pairs:
+            yield failover.named_as_pair(("expect", key), pairs[key])
+        elif key not in known:
             hint = close_to(key, known) or f"known here: {', '.join(known)}"
             message = "is no guest (or GUEST.NIC where a guest has several NICs)"
             yield Finding(("expect", key), message, hint, looks_in="guests")
         elif expect.hops is not None:
-            yield from _hops(topology, ("expect", key, "hops"), expect.hops, known[key].nic)
+            yield from _hops(topology, ("expect", key, "hops"), expect.hops, known[key])
 
 
 def _hops(topology: Topology, path: Path, hops: tuple[str, ...], nic: Nic) -> Iterator[Finding]:
