@@ -15,7 +15,10 @@ from lab.plan.data import Fd, GuestPlan, HotplugStep, NicPlan, Plan
 _ADD = {"-netdev": "netdev_add", "-device": "device_add"}
 _KIND = {"netdev_add": "type", "device_add": "driver"}
 _SWITCH = {"on": True, "off": False}
+_NAMES = frozenset({"id", "netdev", "bus"})
 _FD = re.compile(r"\{fd:([^{}]+)\}")
+
+_COLD = "leave out --attach hotplug"
 
 Value = str | int | bool | None
 
@@ -25,12 +28,16 @@ def hotplugged(plan: Plan, rounds: int = 1) -> Plan:
 
     ``rounds`` is how often it is plugged in and out again: the first time with all proofs between.
     Raises UsageError for a guest that migrates: its NICs would have to leave another QEMU than the
-    one they came to.
+    one they came to; and for a failover pair, of which QEMU hides one until the guest knows pairs.
     """
     if plan.migration is not None:
         raise UsageError(
             f"{plan.topology} migrates its guest, whose NICs are there from the start",
-            hint="leave out --attach hotplug",
+            hint=_COLD,
+        )
+    if any(nic.failover for guest in plan.guests for nic in guest.nics):
+        raise UsageError(
+            f"{plan.topology} has a failover pair, whose NICs are there from the start", hint=_COLD
         )
     guests = tuple(_without_nics(guest, rounds) for guest in plan.guests)
     return plan.model_copy(update={"guests": guests})
@@ -39,13 +46,13 @@ def hotplugged(plan: Plan, rounds: int = 1) -> Plan:
 def as_step(command: str, word: str) -> HotplugStep:
     """The QMP command for an argv word, as ``tap,id=net0,vhost=on`` is one.
 
-    QMP wants switches and numbers as such; names of ours are neither. A file descriptor is given
-    by the name under which getfd has put it into QEMU.
+    QMP wants switches and numbers as such, names as text, be it that of a NIC called ``on``. A file
+    descriptor is given by the name under which getfd has put it into QEMU.
     """
     kind, *settings = word.split(",")
     pairs = (setting.partition("=") for setting in settings)
     arguments: dict[str, Value] = {_KIND[command]: kind}
-    arguments |= {name: _typed(_FD.sub(r"\1", value)) for name, _, value in pairs}
+    arguments |= {name: _typed(name, _FD.sub(r"\1", value)) for name, _, value in pairs}
     return HotplugStep(command=command, arguments=arguments, fds=tuple(_FD.findall(word)))
 
 
@@ -103,7 +110,9 @@ def _unplug(nic: NicPlan) -> tuple[HotplugStep, ...]:
     return device, HotplugStep(command="netdev_del", arguments={"id": nic.netdev})
 
 
-def _typed(value: str) -> Value:
+def _typed(name: str, value: str) -> Value:
+    if name in _NAMES:
+        return value
     if value in _SWITCH:
         return _SWITCH[value]
     return int(value) if value.isdecimal() else value

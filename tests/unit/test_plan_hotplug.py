@@ -75,6 +75,18 @@ def test_qmp_is_told_in_its_own_types() -> None:
     assert step.fds == ("q0", "q1")
 
 
+def test_a_nic_may_be_called_like_a_switch_or_a_number() -> None:
+    step = as_step("device_add", "virtio-net-pci,id=on,netdev=off,bus=7,mq=on")
+    assert step.arguments == {
+        "driver": "virtio-net-pci",
+        "id": "on",
+        "netdev": "off",
+        "bus": "7",
+        "mq": True,
+    }
+    assert as_word(step) == "virtio-net-pci,id=on,netdev=off,bus=7,mq=on"
+
+
 def test_sabotages_change_what_is_plugged_in() -> None:
     hot = hotplugged(plan_of("multiqueue"))
     fitting = {fault.name for fault in applicable(hot)}
@@ -103,4 +115,11 @@ def test_sabotages_of_the_way_out(name: str, commands: list[str]) -> None:
 def test_a_guest_that_migrates_has_its_nics_from_the_start() -> None:
     with pytest.raises(UsageError, match="migrates") as caught:
         hotplugged(plan_of("failover"))
+    assert caught.value.hint == "leave out --attach hotplug"
+
+
+def test_a_failover_pair_is_there_from_the_start() -> None:
+    staying = plan_of("failover").model_copy(update={"migration": None})
+    with pytest.raises(UsageError, match="failover pair") as caught:
+        hotplugged(staying)
     assert caught.value.hint == "leave out --attach hotplug"
