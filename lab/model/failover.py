@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from lab.model.places import Finding, Path
 from lab.model.topology import Guest, Migration, Nic, Topology, nic_name
 from lab.model.wording import close_to
+from lab.model.words import PortName
 
 
 def check(topology: Topology) -> Iterator[Finding]:
@@ -59,12 +60,21 @@ def _pairs(number: int, guest: Guest) -> Iterator[Finding]:
         path = ("guests", number, "nics", index)
         if nic.failover is not None:
             yield from _standby((*path, "failover"), guest, nic)
-        elif nic.mac is not None and standby_of(guest, nic) is not None:
-            message = "a primary has the address of its standby: the guest pairs them by it"
-            yield Finding((*path, "mac"), message)
+        elif standby_of(guest, nic) is not None:
+            yield from _primary(path, nic)
 
 
-def _standby(path: tuple[str | int, ...], guest: Guest, nic: Nic) -> Iterator[Finding]:
+def _primary(path: Path, nic: Nic) -> Iterator[Finding]:
+    if nic.mac is not None:
+        message = "a primary has the address of its standby: the guest pairs them by it"
+        yield Finding((*path, "mac"), message)
+    for key in ("vlan", "trust", "spoofchk"):
+        if nic.vf is not None and getattr(nic.vf, key) is not None:
+            message = "cannot be set for a primary: neither its standby nor the VF of a move has it"
+            yield Finding((*path, "vf", key), message)
+
+
+def _standby(path: Path, guest: Guest, nic: Nic) -> Iterator[Finding]:
     if nic.bridge is None or not nic.model.virtio:
         yield Finding(path, "only a virtio NIC on a bridge can stand by for another")
     primary = primary_of(guest, nic)
@@ -87,7 +97,17 @@ def _migration(topology: Topology, migration: Migration) -> Iterator[Finding]:
     elif len(guest.nics) != 2 or not any(nic.failover for nic in guest.nics):
         message = f"guest {guest.name} must have two NICs, one with failover: naming the other"
         yield Finding(("migration", "guest"), message, looks_in="guests")
-    bridges = [bridge.name for bridge in topology.bridges]
+    yield from _target_bridge(topology, migration)
+    if migration.vf is not None:
+        yield from _target_vf(topology, migration)
+    for number, each in enumerate(topology.guests):
+        if each.name in {f"{migration.guest}-target", f"{migration.guest}-plain"}:
+            message = f"{each.name!r} is taken: the lab calls a QEMU of {migration.guest} so"
+            yield Finding(("guests", number, "name"), message)
+
+
+def _target_bridge(topology: Topology, migration: Migration) -> Iterator[Finding]:
+    bridges = {bridge.name: bridge.uplink for bridge in topology.bridges}
     if migration.bridge not in bridges:
         hint = close_to(migration.bridge, bridges) or f"bridges: {', '.join(bridges) or 'none'}"
         message = f"there is no bridge {migration.bridge!r}"
@@ -95,8 +115,12 @@ def _migration(topology: Topology, migration: Migration) -> Iterator[Finding]:
     elif any(nic.bridge == migration.bridge for each in topology.guests for nic in each.nics):
         message = "the guest goes to a bridge of its own: this one has a NIC already"
         yield Finding(("migration", "bridge"), message)
-    if migration.vf is not None:
-        yield from _target_vf(topology, migration)
+    elif bridges[migration.bridge] is None:
+        message = (
+            f"bridge {migration.bridge!r} has no uplink, and every NIC is probed from the wire"
+        )
+        hint = f"give {migration.bridge} an uplink: {', '.join(PortName)}"
+        yield Finding(("migration", "bridge"), message, hint, looks_in="bridges")
 
 
 def _target_vf(topology: Topology, migration: Migration) -> Iterator[Finding]:

@@ -14,6 +14,8 @@ from lab.model.wording import close_to
 from lab.model.words import HopWord, PortName
 
 _RESERVED = frozenset({*HopWord, *PortName, "host"})
+# Whose logs lie beside those of the guests: labhost-console.log, worker-console.log.
+_LOGGED = frozenset({"labhost", "worker"})
 _KERNEL = frozenset({"tap", "macvtap", "eth", "lo"})
 # The kernel's words beside the devices in /proc/sys/net: it refuses devices that are called so.
 _SYSCTL = frozenset({"all", "default"})
@@ -64,7 +66,7 @@ def _names(topology: Topology) -> Iterator[Finding]:
         if name in _RESERVED | _SYSCTL or name.rstrip("0123456789") in _KERNEL:
             yield Finding(path, f"{name!r} is taken: the lab or the kernel uses this name")
     for path, name in guests:
-        if name in _RESERVED - {HopWord.GUEST}:
+        if name in _RESERVED - {HopWord.GUEST} | _LOGGED:
             yield Finding(path, f"{name!r} is taken: the lab uses this word")
     for number, guest in enumerate(topology.guests):
         nics = [
