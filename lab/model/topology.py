@@ -11,7 +11,15 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from lab.data import Data
-from lab.model.words import DeviceKind, FrameKind, MacvtapMode, NicModel, PortName
+from lab.model.words import (
+    LABHOST_MACS,
+    DeviceKind,
+    Driver,
+    FrameKind,
+    MacvtapMode,
+    NicModel,
+    PortName,
+)
 
 MAX_QUEUES = 8
 MAX_DEVICE_NAME = 15
@@ -65,6 +73,8 @@ def _mac(mac: str) -> str:
         raise ValueError("must not be all zero")
     if int(mac[:2], 16) & 1:
         raise ValueError("is a multicast address (its first byte is odd)")
+    if mac.startswith(LABHOST_MACS):
+        raise ValueError(f"is one of those that a lab host's ports have ({LABHOST_MACS}...)")
     return mac
 
 
@@ -176,7 +186,7 @@ class Expect(Data):
     ``absent`` are kinds of device of which the host has not a single one.
     """
 
-    driver: Annotated[str, Field(min_length=1)] | None = None
+    driver: Driver | None = None
     carrier: Literal["qemu", "vhost", "vfio"] | None = None
     hops: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
     queues: Queues | None = None

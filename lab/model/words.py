@@ -20,13 +20,17 @@ class NicModel(StrEnum):
         """Whether the guest knows that it is virtual; only then is there anything for vhost."""
         return self is NicModel.VIRTIO
 
-    @property
-    def driver(self) -> str:
-        """Linux's driver for it, as ``ethtool -i`` says."""
-        return _DRIVERS.get(self, self.value)
 
+class Driver(StrEnum):
+    """A guest's driver, as ``ethtool -i`` says."""
 
-_DRIVERS = {NicModel.VIRTIO: "virtio_net", NicModel.RTL8139: "8139cp"}
+    VIRTIO = "virtio_net"
+    E1000 = "e1000"
+    E1000E = "e1000e"
+    IGB = "igb"
+    IGBVF = "igbvf"
+    RTL8139 = "8139cp"
+    VMXNET3 = "vmxnet3"
 
 
 class PortName(StrEnum):
@@ -50,6 +54,10 @@ class MacvtapMode(StrEnum):
     def exclusive(self) -> bool:
         """Whether the port takes no other macvtap beside this one."""
         return self is MacvtapMode.PASSTHRU
+
+
+LABHOST_MACS = "52:54:00:1a:b0:"
+"""How the addresses of a lab host's ports begin, the tester's too (`lab.labhost.machine`)."""
 
 
 class FrameKind(StrEnum):

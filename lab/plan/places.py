@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lab.model.words import LABHOST_MACS
 from lab.plan.data import Facts, Place, Port
 
 _GUEST = "/usr/share/hoplab/guest"
@@ -40,5 +41,5 @@ def _port(name: str, device: str, bus: int, driver: str) -> Port:
         device=device,
         pci=f"0000:{bus:02x}:00.0",
         driver=driver,
-        mac=f"52:54:00:1a:b0:{bus:02x}",
+        mac=f"{LABHOST_MACS}{bus:02x}",
     )

@@ -66,7 +66,7 @@ def _expectation(wiring: Wiring, seat: Seat) -> Expectation:
     return Expectation(
         guest=seat.guest.name,
         nic=seat.name,
-        driver=said.driver,
+        driver=None if said.driver is None else said.driver.value,
         carrier=None if said.carrier is None else Carrier(said.carrier),
         hops=hops,
         queues=said.queues,

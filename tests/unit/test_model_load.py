@@ -11,7 +11,6 @@ import pytest
 from lab.model.load import load_topology, names, topology_parameters
 from lab.model.template import Parameter, render
 from lab.model.topology import Topology
-from lab.model.words import NicModel
 
 DOC = Path(__file__).parents[2] / "docs" / "topology-format.md"
 
@@ -83,17 +82,6 @@ def test_every_key_is_documented() -> None:
     assert [
         key for key in sorted(_keys(Topology.model_json_schema())) if f"`{key}" not in text
     ] == []
-
-
-def test_every_nic_model_has_a_driver() -> None:
-    assert {model: model.driver for model in NicModel} == {
-        NicModel.VIRTIO: "virtio_net",
-        NicModel.E1000: "e1000",
-        NicModel.E1000E: "e1000e",
-        NicModel.IGB: "igb",
-        NicModel.RTL8139: "8139cp",
-        NicModel.VMXNET3: "vmxnet3",
-    }
 
 
 def _keys(schema: dict[str, Any]) -> set[str]:
