@@ -1,4 +1,4 @@
-"""What times depend on: the CPU and the clock source of the machine that this runs on."""
+"""The machine that this runs on: what times depend on (CPU, clock source), and its memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 _CPUINFO = Path("/proc/cpuinfo")
 _CLOCK_SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+_MEMINFO = Path("/proc/meminfo")
 _MODEL = re.compile(r"^model name\s*: (.*)$", re.MULTILINE)
 
 
@@ -23,3 +24,9 @@ def clock_source() -> str:
         return _CLOCK_SOURCE.read_text().strip()
     except OSError:
         return ""
+
+
+def available_mib() -> int:
+    """How much memory could be used without swapping (proc_meminfo(5), MemAvailable)."""
+    lines = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
+    return int(lines["MemAvailable"].split()[0]) // 1024

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import ValidationError
 
+from lab import machine
 from lab.errors import StartError, UsageError
 from lab.events import EVENT, Event
 from lab.here.ports import Ports
@@ -24,10 +25,12 @@ from lab.images import cache
 from lab.images.build import ensure
 from lab.labhost.accelerator import Choice
 from lab.labhost.labhost import Labhost, open_labhost
+from lab.labhost.machine import GUESTS_MIB
 from lab.labhost.setup import Images
 from lab.model.topology import Topology
 from lab.pci import PciFunction, read_functions
 from lab.plan.data import Facts, Place, Plan
+from lab.plan.memory import require_memory
 from lab.plan.places import labhost_facts
 from lab.record import Listener, Record
 from lab.rundir import open_rundir
@@ -107,6 +110,9 @@ def check(topology: Topology, wanted: WantedPlace) -> None:
         from lab.here.features import require  # noqa: PLC0415
 
         require(topology)
+        require_memory(topology, machine.available_mib(), "this machine")
+    else:
+        require_memory(topology, GUESTS_MIB, "a lab host")
 
 
 @contextmanager

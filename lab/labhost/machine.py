@@ -19,6 +19,8 @@ from enum import StrEnum
 from pathlib import Path
 
 MEMORY_MIB = 2048
+GUESTS_MIB = MEMORY_MIB - 256
+"""What its guests can have of it: the rest is for its kernel and the lab's own code."""
 CPUS = 2
 CHANNEL_PORT = "hoplab.channel"
 KERNEL_ARGUMENTS = (
