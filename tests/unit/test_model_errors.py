@@ -30,6 +30,8 @@ def test_settings_are_part_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [mistake.path for mistake in caught.value.mistakes] == [
         "guests[0].nics[0].vhost",
         "guests[0].nics[0].queues",
+        "guests[0].nics[0].active",
+        "expect.guest.queues",
     ]
 
 

@@ -13,6 +13,7 @@ from lab.plan.argv import escaped
 from lab.plan.data import Plan, Port
 from lab.plan.links import vf_address
 from lab.plan.places import labhost_facts
+from lab.plan.sabotage import applicable
 from tests.golden_file import GOLDEN, compare
 from tests.plans import CASES, build_for, case_name, plan_of
 
@@ -48,6 +49,15 @@ def test_a_veth_is_no_pci_device(name: str) -> None:
     veth = labhost_facts("r").model_copy(update={"ports": (Port(name="uplink", device="veth0"),)})
     with pytest.raises(CannotError, match=r"port uplink \(veth0\)"):
         build_for(name, veth)
+
+
+@pytest.mark.parametrize("name", ["vhost", "macvtap"])
+def test_several_queues_are_probed_and_can_be_spoiled(name: str) -> None:
+    one, two = plan_of(name), plan_of(name, {"queues": "2"})
+    assert {probe.flows for probe in one.probes} == {0}
+    assert {probe.flows for probe in two.probes} == {32}
+    fitting = {sabotage.name for sabotage in applicable(two)}
+    assert fitting >= {"no-mq", "few-vectors", "one-vcpu"}
 
 
 def test_derived_addresses_depend_on_the_run_and_differ() -> None:
