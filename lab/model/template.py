@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta, nodes
 from jinja2.sandbox import SandboxedEnvironment
@@ -19,6 +20,8 @@ _NAME = "<topology>"
 # Private-use characters: they survive rendering, and no topology has a reason to hold them.
 _OPEN, _CLOSE = "\ue000", "\ue001"
 _MARKER = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
+# What YAML 1.2 takes for a switch beside `true` and `false`: to Jinja2 they would be other words.
+_OTHER_CASES = frozenset({"True", "TRUE", "False", "FALSE"})
 # What an expression in a template can raise.
 _FAULTS = (
     TemplateError,
@@ -29,6 +32,10 @@ _FAULTS = (
     AttributeError,
     RecursionError,
 )
+
+
+class _RefusedSettingError(TemplateError):
+    """The template itself refuses the value of a parameter, by ``fail(...)``."""
 
 
 class TemplateFaultError(Exception):
@@ -59,7 +66,14 @@ class Rendered:
 
 
 def _environment() -> SandboxedEnvironment:
-    return SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+    environment = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+    environment.globals["fail"] = _fail
+    return environment
+
+
+def _fail(message: object) -> NoReturn:
+    """What a template calls for a value that means nothing to it."""
+    raise _RefusedSettingError(str(message))  # what is undefined says so here
 
 
 def parameters(source: str) -> tuple[Parameter, ...]:
@@ -93,14 +107,21 @@ def _default(node: nodes.Expr | None) -> str | None:
 
 
 def render(source: str, settings: Mapping[str, str]) -> Rendered:
-    """Render with the settings; whole numbers among them are numbers. Raises TemplateFaultError."""
-    values = {name: int(text) if text.isdecimal() else text for name, text in settings.items()}
+    """Render with the settings. Raises TemplateFaultError."""
+    values = {name: _value(text) for name, text in settings.items()}
     text = _render(source, values)
     marked = _render(_mark_lines(source), values)
     if _MARKER.sub("", marked) != text:
         plain = text.count("\n") == source.count("\n")
         return Rendered(text, range(1, source.count("\n") + 2) if plain else None)
     return Rendered(text, _lines(marked))
+
+
+def _value(text: str) -> str | int:
+    """A setting as a template has it: whole numbers are numbers, all else is text."""
+    if text.isdecimal():
+        return int(text)
+    return text.lower() if text in _OTHER_CASES else text
 
 
 def _render(source: str, values: Mapping[str, str | int]) -> str:
@@ -150,6 +171,8 @@ def _finding(error: Exception) -> Finding:
     if message.endswith("is undefined"):
         hint = "give it a value in the file with | default(...), or with --set"
     position = (line, 1) if line else None
+    if isinstance(error, _RefusedSettingError):
+        return Finding((), message, position=position)
     return Finding((), f"Jinja2 cannot render this: {message}", hint, position)
 
 

@@ -36,6 +36,24 @@ def test_settings_are_part_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("failover", {"abort": "maybe"}, "migration.abort: must be on or off"),
+        ("failover", {"abort": "1"}, "migration.abort: must be on or off"),
+        ("failover", {"vf_on_target": "1"}, "vf_on_target must be on or off"),
+        ("sriov", {"guests": "3"}, "guests must be 1 or 2, not 3"),
+        ("sriov", {"vf": "first"}, "vf must be a number from 0, not first"),
+        ("macvtap", {"guests": "3"}, "guests must be 1 or 2, not 3"),
+        ("macvtap", {"guests": "2", "mode": "passthru"}, "port uplink is already used"),
+    ],
+)
+def test_settings_that_mean_nothing(name: str, settings: dict[str, str], message: str) -> None:
+    with pytest.raises(TopologyError, match=message) as caught:
+        load_topology(name, settings)
+    assert len(caught.value.mistakes) == 1
+
+
+@pytest.mark.parametrize(
     ("name", "settings", "message", "hint"),
     [
         ("vhots", {}, "there is no topology 'vhots'", "did you mean vhost? there are: "),

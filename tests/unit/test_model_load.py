@@ -39,6 +39,24 @@ def test_switches(word: str, meaning: bool) -> None:
     assert topology.guests[0].nics[0].vhost is meaning
 
 
+@pytest.mark.parametrize(
+    ("name", "parameter"), [("failover", "abort"), ("macvtap", "hairpin"), ("multiqueue", "vhost")]
+)
+@pytest.mark.parametrize(("word", "small"), [("True", "true"), ("FALSE", "false")])
+def test_a_switch_is_the_same_to_the_template_and_to_yaml(
+    name: str, parameter: str, word: str, small: str
+) -> None:
+    assert load_topology(name, {parameter: word}) == load_topology(name, {parameter: small})
+
+
+def test_claims_about_queues_come_with_several() -> None:
+    for name in ("vhost", "macvtap"):
+        one, two = (load_topology(name, {"queues": number}) for number in "12")
+        assert {expect.queues for expect in one.expect.values()} == {None}
+        assert {expect.queues for expect in two.expect.values()} == {2}
+        assert {guest.cpus for guest in two.guests} == {2}
+
+
 def test_a_setting_of_digits_is_a_number() -> None:
     assert render("{{ n * 2 }}{{ t }}", {"n": "4", "t": "x"}).text == "8x"
 
