@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from functools import cache
 
 import pytest
 
@@ -166,6 +167,7 @@ def test_each_names_its_check_and_says_one_sentence() -> None:
     assert all(sabotage.check and sabotage.sentence for sabotage in SABOTAGES)
 
 
+@cache
 def _plan(case: str) -> Plan:
     """The plan of a case, as `case_name` writes it."""
     name, *settings = case.split(",")
