@@ -38,6 +38,7 @@ nic() {
   echo 2 > "/proc/sys/net/ipv4/conf/$dev/arp_announce"
   # A NIC that has fewer queues than it was to have is for the proof to tell.
   [ "$5" = - ] || refused=$(ethtool -L "$dev" combined "$5" 2>&1) || echo "refused $1" $refused
+  [ "$6" = - ] || ethtool -G "$dev" rx "$6" 2>&1 || fail "$1 ethtool could not set its ring to $6"
   ip address add "$4" dev "$dev" 2>&1 || fail "$1 ip could not give $dev the address $4"
   ip link set dev "$dev" mtu "$3" up 2>&1 || fail "$1 ip could not set $dev up with MTU $3"
   try "$tries" carrier || fail "$1 $dev has no carrier"
@@ -73,6 +74,7 @@ def script(nics: Iterable[NicPlan], seconds: float) -> str:
     """The shell script for these NICs (busybox ash, iproute2, ethtool)."""
     calls = [
         f"nic {nic.id} {nic.mac.lower()} {nic.mtu} {nic.address} {nic.active or '-'}"
+        f" {nic.rx_ring or '-'}"
         for nic in nics
     ]
     release = 'read -r release < /proc/sys/kernel/osrelease; echo "$release"'

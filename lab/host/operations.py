@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
@@ -23,7 +24,8 @@ from lab.plan.where import HOST
 
 _Handler = Callable[[Host, Any, UndoStack], None]
 _PCI = "PCI"
-_Thing = tuple[str, str]  # (where, device), or (_PCI, address)
+_SETTINGS = "/etc/modprobe.d"
+_Thing = tuple[str, str]  # (where, device), (_PCI, address), or (_SETTINGS, pattern of names)
 
 _EXEC_SECONDS = 30.0
 _NOT_IN_KERNEL = {errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.ENODEV}
@@ -65,6 +67,8 @@ class Operations:
 
     def _look(self, thing: _Thing) -> object:
         where, name = thing
+        if where == _SETTINGS:
+            return tuple(sorted(map(str, Path(where).glob(name)))) or None
         return (
             pci.function(self._host, name) if where == _PCI else self._host.find_link(where, name)
         )
@@ -104,6 +108,8 @@ def _things(operation: Operation) -> tuple[_Thing, ...]:
         names += ((operation.peer_where, operation.peer),)
     if isinstance(operation, operations.AddVfs | operations.BindVfio):
         names += ((_PCI, operation.pci),)
+    if isinstance(operation, operations.AddVfs) and operation.persist:
+        names += ((_SETTINGS, "hoplab-*.conf"),)
     return names
 
 

@@ -135,7 +135,8 @@ class NicPlan(Data):
 
     ``id`` is the id of QEMU's ``-device``, ``netdev`` that of its ``-netdev`` (empty for vfio).
     ``address`` is the guest's IPv4 address in CIDR form. ``active`` is what ``ethtool -L
-    combined`` is set to in the guest before the proof; ``None`` leaves it alone. A NIC with
+    combined`` is set to in the guest before the proof, ``rx_ring`` what ``ethtool -G rx`` is;
+    ``None`` leaves it alone. A NIC with
     ``hotplug`` steps comes when the guest runs, and goes by its ``unplug`` steps, ``rounds`` times
     in all. With ``failover`` it is the standby of a pair, which the guest's net_failover shows as
     one device.
@@ -148,6 +149,7 @@ class NicPlan(Data):
     mtu: int = 1500
     queues: int = 1
     active: int | None = None
+    rx_ring: int | None = None
     hotplug: tuple[HotplugStep, ...] = ()
     unplug: tuple[HotplugStep, ...] = ()
     rounds: int = 0

@@ -60,11 +60,25 @@ SABOTAGES = (
         nic.vhost_on,
     ),
     Sabotage(
+        "vhost-idle",
+        "QEMU opens vhost-net beside a card that has no use for it",
+        "carrier",
+        nic.idle_beside_card,
+        nic.vhost_on,
+    ),
+    Sabotage(
         "drop-at-bridge",
         "marked probes from the wire vanish between the uplink and its bridge",
         "hops.in",
         path.bridged,
         path.drop_at_bridge,
+    ),
+    Sabotage(
+        "drop-at-tap",
+        "marked probes from the guest vanish between its tap and the bridge",
+        "hops.out",
+        path.bridged_taps,
+        path.drop_at_taps,
     ),
     Sabotage(
         "small-mtu",
@@ -79,6 +93,13 @@ SABOTAGES = (
         "driver",
         nic.swappable,
         nic.other_model,
+    ),
+    Sabotage(
+        "virtio-instead",
+        "the guest gets a virtio NIC, for which it does not stop, and binds another driver",
+        "exits",
+        nic.stops_for_packets,
+        nic.paravirtual,
     ),
     Sabotage(
         "extra-hop",
@@ -130,6 +151,13 @@ SABOTAGES = (
         nic.other_rings,
     ),
     Sabotage(
+        "small-ring",
+        "the guest makes its receive ring half as long as was asked for",
+        "rx-ring",
+        nic.ring_asked_for,
+        nic.small_ring,
+    ),
+    Sabotage(
         "deaf-guest",
         "the guest stands still when it is asked to let its NIC go",
         "unplug",
@@ -149,6 +177,13 @@ SABOTAGES = (
         "hops.in",
         path.on_macvtap,
         path.drop_at_macvtap,
+    ),
+    Sabotage(
+        "drop-at-port",
+        "marked probes from the guest vanish between its macvtap and the port",
+        "hops.out",
+        path.on_macvtap,
+        path.drop_at_port,
     ),
     Sabotage(
         "lookout",
@@ -203,7 +238,7 @@ SABOTAGES = (
         "mirror",
         "the host gets a copy of the echo requests that the wire sends",
         "pci.unseen",
-        lambda plan: bool(giveaway.functions(plan)),
+        giveaway.given_away,
         giveaway.mirror,
     ),
     Sabotage(
@@ -221,10 +256,17 @@ SABOTAGES = (
         giveaway.vfs_left,
     ),
     Sabotage(
+        "line-left",
+        "the line in modprobe.d that makes the VFs is written again after all was undone",
+        LEFT_BEHIND,
+        giveaway.persistent,
+        giveaway.line_left,
+    ),
+    Sabotage(
         "emulated",
         "the guest gets QEMU's own NIC of the same model, on a bridge with the port",
         "pci.given",
-        lambda plan: giveaway.whole(plan) is not None,
+        giveaway.given_whole,
         giveaway.emulated,
     ),
     Sabotage(
@@ -270,11 +312,25 @@ SABOTAGES = (
         giveaway.setting(trust=False),
     ),
     Sabotage(
+        "trusted",
+        "the VF is trusted although it should not be, so its guest may change the MAC address",
+        "vf.trust",
+        giveaway.claimed("trust", False),
+        giveaway.setting(trust=True),
+    ),
+    Sabotage(
         "no-spoofchk",
         "the port does not check what the VF sends for forged addresses",
         "vf.spoofchk",
         giveaway.claimed("spoofchk", True),
         giveaway.setting(spoofchk=False),
+    ),
+    Sabotage(
+        "spoofchk",
+        "the port checks what the VF sends for forged addresses, although it should not",
+        "vf.spoofchk",
+        giveaway.claimed("spoofchk", False),
+        giveaway.setting(spoofchk=True),
     ),
     Sabotage(
         "native-vlan",
@@ -296,6 +352,13 @@ SABOTAGES = (
         "primary",
         move.comes_back,
         move.no_vf_there,
+    ),
+    Sabotage(
+        "vf-there",
+        "the target is started with a VF although the guest is to get none there",
+        "primary",
+        move.stays_away,
+        move.vf_there,
     ),
     Sabotage(
         "other-mac",

@@ -62,6 +62,8 @@ def test_an_abort_leaves_the_source_whole(outcome: Outcome) -> None:
         ("failover --sabotage vf-hidden", "refused"),
         ("failover --sabotage other-end", "migration"),
         ("failover abort=yes --sabotage other-end", "migration"),
+        ("failover vf_on_target=no --sabotage vhost-on", "carrier"),
+        ("failover vf_on_target=no --sabotage vf-there", "primary"),
     ],
 )
 def test_a_sabotage_turns_exactly_its_check_red(check: str, outcome: Outcome) -> None:

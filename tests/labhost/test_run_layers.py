@@ -64,7 +64,9 @@ SABOTAGES = [
     ("virtio --sabotage no-ioeventfd", "exits", "MMIO"),
     ("virtio --sabotage vhost-on", "carrier", "QMP: vhost is on"),
     ("virtio --sabotage other-rings", "packed", "packed rings"),
+    ("virtio --sabotage small-ring", "rx-ring", "512 entries"),
     ("e1000 --sabotage wrong-driver", "driver", "e1000e"),
+    ("e1000 --sabotage vhost-idle", "carrier", "QEMU holds 1 /dev/vhost-net"),
     ("vhost --attach hotplug --sabotage deaf-guest", "unplug", "paused"),
     ("vhost --attach hotplug --sabotage netdev-kept", "leaks", "/dev/vhost-net"),
 ]
@@ -78,6 +80,13 @@ def test_each_sabotage_turns_exactly_its_check_red(
 ) -> None:
     assert outcome.red == {check}, outcome.document
     assert said in outcome.observed(check)
+    assert outcome.status == 1
+
+
+@pytest.mark.parametrize("words", ["e1000 --sabotage virtio-instead"])
+def test_a_guest_that_does_not_stop_has_another_driver_too(outcome: Outcome) -> None:
+    assert outcome.red == {"driver", "exits"}, outcome.document
+    assert outcome.observed("exits").startswith("0.0 exits to QEMU")
     assert outcome.status == 1
 
 

@@ -53,6 +53,8 @@ def test_every_mode_passes(words: str, guests: int, questions: int, outcome: Out
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
+        ("macvtap guests=1 --attach hotplug --sabotage vhost-off", {"carrier"}),
+        ("macvtap guests=1 --sabotage drop-at-port", {"hops.out"}),
         ("macvtap guests=1 --sabotage lookout", {"strangers"}),
         ("macvtap guests=1 --sabotage idle-bridge", {"absent"}),
         ("macvtap guests=1 --sabotage host-leak", {"meet.host.one.unicast"}),

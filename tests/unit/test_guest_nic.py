@@ -31,10 +31,10 @@ def answering(result: Result) -> Agent:
 
 
 def test_each_nic_is_one_line_of_the_script() -> None:
-    queues = NIC.model_copy(update={"id": "nic1", "active": 2})
-    assert script([NIC, queues], 10).splitlines()[-2:] == [
-        "nic nic0 52:54:00:ab:cd:ef 1400 192.0.2.2/24 -",
-        "nic nic1 52:54:00:ab:cd:ef 1400 192.0.2.2/24 2",
+    told = NIC.model_copy(update={"id": "nic1", "active": 2, "rx_ring": 512})
+    assert script([NIC, told], 10).splitlines()[-2:] == [
+        "nic nic0 52:54:00:ab:cd:ef 1400 192.0.2.2/24 - -",
+        "nic nic1 52:54:00:ab:cd:ef 1400 192.0.2.2/24 2 512",
     ]
 
 

@@ -25,8 +25,13 @@ def after(plan: Plan, *added: Operation) -> Plan:
 
 
 def with_guests(plan: Plan, change: Callable[[GuestPlan], GuestPlan]) -> Plan:
-    """Every guest changed."""
-    return plan.model_copy(update={"guests": tuple(map(change, plan.guests))})
+    """Every guest changed, and so the two QEMUs that are started where one migrates."""
+    move = plan.migration
+    if move is not None:
+        changed = {"target": change(move.target), "plain": change(move.plain)}
+        move = move.model_copy(update=changed)
+    guests = tuple(map(change, plan.guests))
+    return plan.model_copy(update={"guests": guests, "migration": move})
 
 
 def with_words(plan: Plan, change: Callable[[str], str]) -> Plan:
@@ -43,9 +48,9 @@ def with_words(plan: Plan, change: Callable[[str], str]) -> Plan:
     return with_guests(plan, spoiled)
 
 
-def words(plan: Plan) -> Iterator[str]:
-    """The words of all QEMU lines, and of what is plugged in later."""
-    for guest in plan.guests:
+def words(*guests: GuestPlan) -> Iterator[str]:
+    """The words of guests' QEMU lines, and of what is plugged in later."""
+    for guest in guests:
         yield from guest.argv
         for nic in guest.nics:
             yield from (as_word(step) for step in nic.hotplug)

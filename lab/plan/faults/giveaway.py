@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from lab.plan.data import ECHO_PORT, FunctionPlan, GuestPlan, Plan
-from lab.plan.faults.alteration import after, before, with_guests, with_operations
+from lab.plan.data import ECHO_PORT, Carrier, FunctionPlan, GuestPlan, Plan
+from lab.plan.faults.alteration import after, before, with_guests, with_operations, with_words
 from lab.plan.operations import (
     AddBridge,
     AddMember,
@@ -39,6 +39,7 @@ os.pwrite(window, register.to_bytes(4, "little"), 0)
 value = int.from_bytes(os.pread(window, 4, 4), "little") & ~(1 << bit) | on << bit
 os.pwrite(window, value.to_bytes(4, "little"), 4)
 """
+_INSTEAD = "instead"
 _FUNCTION = re.compile(r"(?<=:)([0-9a-f]{2})\.([0-7])$")
 
 
@@ -50,6 +51,16 @@ def functions(plan: Plan) -> tuple[FunctionPlan, ...]:
 def whole(plan: Plan) -> FunctionPlan | None:
     """The first port that is given away whole."""
     return next((each for each in functions(plan) if each.vf is None), None)
+
+
+def given_away(plan: Plan) -> bool:
+    """Whether a function's packets are said to be moved by nobody but the hardware."""
+    return any(each.function and each.carrier is Carrier.VFIO for each in plan.expectations)
+
+
+def given_whole(plan: Plan) -> bool:
+    """The same, with a whole port."""
+    return given_away(plan) and whole(plan) is not None
 
 
 def claimed(name: str, *values: object) -> Callable[[Plan], bool]:
@@ -70,7 +81,8 @@ def can_be_trusted(plan: Plan) -> bool:
 def has_spare_vf(plan: Plan) -> bool:
     """Whether the port can make one VF more, and one guest has one."""
     made = [operation for operation in plan.operations if isinstance(operation, AddVfs)]
-    return len(functions(plan)) == 1 and any(operation.count < 7 for operation in made)
+    alone = given_away(plan) and len(functions(plan)) == 1
+    return alone and any(operation.count < 7 for operation in made)
 
 
 def mirror(plan: Plan) -> Plan:
@@ -164,6 +176,20 @@ def _maker(plan: Plan) -> AddVfs:
     return next(each for each in plan.operations if isinstance(each, AddVfs))
 
 
+def line_left(plan: Plan) -> Plan:
+    """The same, with the line that has the driver make VFs whenever it is loaded."""
+    maker = _maker(plan)
+    driver = next(port.driver for port in plan.facts.ports if port.pci == maker.pci)
+    line = f"echo options {driver} max_vfs={maker.count} > /etc/modprobe.d/hoplab-{driver}.conf"
+    return before(plan, Exec(argv=("true",), undo=("sh", "-c", line)))
+
+
+def persistent(plan: Plan) -> bool:
+    """Whether VFs are made by a line that would outlast the run."""
+    makers = (operation for operation in plan.operations if isinstance(operation, AddVfs))
+    return any(maker.persist for maker in makers)
+
+
 def emulated(plan: Plan) -> Plan:
     """The guest gets QEMU's NIC of the same model on a bridge, and the host keeps the port.
 
@@ -177,19 +203,16 @@ def emulated(plan: Plan) -> Plan:
         Exec(argv=(*rename, "52:54:00:0b:ad:02"), undo=(*rename, port.mac)),
         AddBridge(name="bridge"),
         AddMember(device=port.device, bridge="bridge"),
-        AddTap(name="tap0"),
-        AddMember(device="tap0", bridge="bridge"),
-        *(LinkUp(device=name) for name in (port.device, "bridge", "tap0")),
+        AddTap(name=_INSTEAD),
+        AddMember(device=_INSTEAD, bridge="bridge"),
+        *(LinkUp(device=name) for name in (port.device, "bridge", _INSTEAD)),
     )
-    kept = tuple(each for each in plan.operations if not isinstance(each, BindVfio))
-    nic = f"{port.driver},mac={port.mac},netdev=instead,romfile="
-    spoiled = with_operations(plan, (*path, *kept))
-    return _with_argv(
-        spoiled,
-        lambda word: word.replace(f"vfio-pci,host={function.pci}", nic),
-        "-netdev",
-        "tap,id=instead,ifname=tap0,script=no,downscript=no,vhost=off",
-    )
+    kept = (each for each in plan.operations if not _takes(each, function))
+    owner = next(each.guest for each in plan.expectations if each.function is function)
+    own = f"vfio-pci,host={function.pci}"
+    nic = f"{port.driver},mac={port.mac},netdev={_INSTEAD},romfile="
+    spoiled = _with_netdev(with_operations(plan, (*path, *kept)), owner)
+    return with_words(spoiled, lambda word: word.replace(own, nic))
 
 
 def other_vf(*, bound: bool = True, mac: str | None = None) -> Callable[[Plan], Plan]:
@@ -209,9 +232,8 @@ def other_vf(*, bound: bool = True, mac: str | None = None) -> Callable[[Plan], 
             for operation in plan.operations
             for changed in _twice(operation, own, other, bound=bound)
         )
-        return _with_argv(
-            with_operations(plan, operations), lambda word: word.replace(function.pci, twin)
-        )
+        spoiled = with_operations(plan, operations)
+        return with_words(spoiled, lambda word: word.replace(function.pci, twin))
 
     return spoil
 
@@ -262,12 +284,19 @@ def _twice(operation: Operation, own: SetVf, other: SetVf, *, bound: bool) -> It
             yield operation
 
 
-def _with_argv(plan: Plan, change: Callable[[str], str], *added: str) -> Plan:
-    """The arguments changed, with more of them in front of the devices."""
+def _takes(operation: Operation, function: FunctionPlan) -> bool:
+    return isinstance(operation, BindVfio) and operation.pci == function.pci
+
+
+def _with_netdev(plan: Plan, owner: str) -> Plan:
+    """A tap for a guest's NIC, on its command line: one that is plugged in later finds it there."""
 
     def spoiled(guest: GuestPlan) -> GuestPlan:
-        argv = [change(word) for word in guest.argv]
-        place = argv.index("-device")
-        return guest.model_copy(update={"argv": (*argv[:place], *added, *argv[place:])})
+        if guest.name != owner:
+            return guest
+        place = guest.argv.index("-device")
+        tap = f"tap,id={_INSTEAD},ifname={_INSTEAD},script=no,downscript=no,vhost=off"
+        argv = (*guest.argv[:place], "-netdev", tap, *guest.argv[place:])
+        return guest.model_copy(update={"argv": argv})
 
     return with_guests(plan, spoiled)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from lab.plan.data import MigrationExpectation, MigrationPlan, Plan
+from lab.plan.data import GuestPlan, MigrationExpectation, MigrationPlan, Plan
 from lab.plan.faults.alteration import after, with_operations
-from lab.plan.operations import AddMember, Exec, Operation, SetVf
+from lab.plan.links import vf_address
+from lab.plan.operations import AddMember, AddVfs, BindVfio, Exec, Operation, SetVf
 
 _STRANGE_MAC = "52:54:00:ee:ee:ee"
 _LONGER_MS = 2000
@@ -30,6 +31,11 @@ def comes_back(plan: Plan) -> bool:
     return completes(plan) and _expected(plan).primary
 
 
+def stays_away(plan: Plan) -> bool:
+    """Whether a guest is to get no VF where it arrives, though there is one that nobody has."""
+    return completes(plan) and not _expected(plan).primary and _idle_maker(plan) is not None
+
+
 def limited(plan: Plan) -> bool:
     """Whether the wire may not be silent for longer than was said."""
     return migrates(plan) and _expected(plan).downtime_ms is not None
@@ -41,6 +47,25 @@ def no_vf_there(plan: Plan) -> Plan:
     place = next(i for i, word in enumerate(target.argv) if word.startswith("vfio-pci,"))
     without = (*target.argv[: place - 1], *target.argv[place + 1 :])
     return _changed(plan, target=target.model_copy(update={"argv": without}))
+
+
+def vf_there(plan: Plan) -> Plan:
+    """The target has a VF like the source's, set up the same way."""
+    maker, move = _idle_maker(plan), _planned(plan)
+    assert maker is not None
+    port = next(port for port in plan.facts.ports if port.pci == maker.pci)
+    pci = vf_address(port, 0)
+    mac = next(nic.mac for nic in _source(plan).nics if nic.id == move.nic)
+    own = next(op for op in plan.operations if isinstance(op, SetVf) and op.mac == mac)
+    word = next(word for word in _source(plan).argv if word.startswith("vfio-pci,"))
+    bound = next(op for op in plan.operations if isinstance(op, BindVfio) and op.pci in word)
+    argv = (*move.target.argv, "-device", word.replace(bound.pci, pci))
+    target = move.target.model_copy(update={"argv": argv})
+    return after(
+        _changed(plan, target=target, returns=True),
+        own.model_copy(update={"device": maker.device, "index": 0}),
+        bound.model_copy(update={"pci": pci}),
+    )
 
 
 def other_mac(plan: Plan) -> Plan:
@@ -80,9 +105,8 @@ def held(plan: Plan) -> Plan:
 
 def taken(plan: Plan) -> Plan:
     """The control guest gets failover like the other one, so QEMU takes it."""
-    guest = next(guest for guest in plan.guests if guest.name == _planned(plan).guest)
     plain = _planned(plan).plain
-    return _changed(plan, plain=plain.model_copy(update={"argv": (*guest.argv, "-S")}))
+    return _changed(plan, plain=plain.model_copy(update={"argv": (*_source(plan).argv, "-S")}))
 
 
 def other_end(plan: Plan) -> Plan:
@@ -95,6 +119,17 @@ def _lossy(device: str) -> Iterator[Operation]:
     into = ("dev", device, "ingress", "protocol", "ip", "flower", "ip_proto", "icmp")
     yield Exec(argv=("tc", "qdisc", "add", *qdisc), undo=("tc", "qdisc", "del", *qdisc))
     yield Exec(argv=("tc", "filter", "add", *into, "action", *_FOURTH))
+
+
+def _idle_maker(plan: Plan) -> AddVfs | None:
+    """The first port whose VFs nobody has."""
+    used = {op.device for op in plan.operations if isinstance(op, SetVf)}
+    made = (op for op in plan.operations if isinstance(op, AddVfs))
+    return next((maker for maker in made if maker.device not in used), None)
+
+
+def _source(plan: Plan) -> GuestPlan:
+    return next(guest for guest in plan.guests if guest.name == _planned(plan).guest)
 
 
 def _expected(plan: Plan) -> MigrationExpectation:

@@ -20,13 +20,25 @@ def drop_at_macvtap(plan: Plan) -> Plan:
     return _filter_port(plan, macvtap_port(plan), HOP_PORT, "drop")
 
 
+def drop_at_taps(plan: Plan) -> Plan:
+    """Packet sockets on a tap are served before its tc hook, its bridge after it."""
+    for tap in _taps(plan):
+        plan = _filter_port(plan, tap, HOP_PORT, "drop")
+    return plan
+
+
+def drop_at_port(plan: Plan) -> Plan:
+    """Packet sockets on a macvtap come before the port's tc hook, those on the port after it."""
+    return _filter_port(plan, macvtap_port(plan), HOP_PORT, "drop", way="egress")
+
+
 def small_mtu(plan: Plan) -> Plan:
     """A bridge drops what is longer than the MTU of the port that it should leave by.
 
     It allows for 14 bytes of header and 4 of a VLAN tag (is_skb_forwardable, net/core/dev.c), and
     counts nothing.
     """
-    taps = {operation.name for operation in plan.operations if isinstance(operation, AddTap)}
+    taps = _taps(plan)
     changed = (
         operation.model_copy(update={"mtu": _SMALL_MTU})
         if isinstance(operation, LinkUp) and operation.device in taps
@@ -48,7 +60,7 @@ def unverified(plan: Plan) -> bool:
 
     Any other would drop the packet, and reach would turn red as well.
     """
-    virtio = any(word.startswith("virtio-net-pci") for word in words(plan))
+    virtio = any(word.startswith("virtio-net-pci") for word in words(*plan.guests))
     return bridged_taps(plan) and virtio
 
 
@@ -69,18 +81,18 @@ def extra_hop(plan: Plan) -> Plan:
 
 
 def bridged(plan: Plan) -> bool:
-    """Whether a bridge has the port under test."""
+    """Whether the way to a guest is said to lead from a port into a bridge."""
     return _uplink_member(plan) is not None
 
 
 def bridged_taps(plan: Plan) -> bool:
-    """Whether guests sit with their taps on the bridge that has the port under test."""
-    return bridged(plan) and any(isinstance(operation, AddTap) for operation in plan.operations)
+    """The same, and guests sit on bridges with taps."""
+    return bridged(plan) and bool(_taps(plan))
 
 
 def on_macvtap(plan: Plan) -> bool:
-    """Whether macvtaps sit on one port."""
-    return macvtap_port(plan) is not None
+    """Whether the way to a guest is said to lead through the one port that macvtaps sit on."""
+    return macvtap_port(plan) in _hops(plan)
 
 
 def without_bridge(plan: Plan) -> bool:
@@ -94,11 +106,13 @@ def _filter_uplink(plan: Plan, port: int, *action: str) -> Plan:
     return _filter_port(plan, uplink.device if uplink else None, port, *action)
 
 
-def _filter_port(plan: Plan, device: str | None, port: int, *action: str) -> Plan:
-    """An action of tc(8) for UDP to ``port`` where it comes in through a device."""
+def _filter_port(
+    plan: Plan, device: str | None, port: int, *action: str, way: str = "ingress"
+) -> Plan:
+    """An action of tc(8) for UDP to ``port`` where it comes in through a device, or goes out."""
     assert device is not None
     qdisc = ("dev", device, "clsact")
-    into = ("dev", device, "ingress", "protocol", "ip")
+    into = ("dev", device, way, "protocol", "ip")
     match = ("flower", "ip_proto", "udp", "dst_port", str(port))
     return after(
         plan,
@@ -108,9 +122,20 @@ def _filter_port(plan: Plan, device: str | None, port: int, *action: str) -> Pla
 
 
 def _uplink_member(plan: Plan) -> AddMember | None:
-    """How the port under test is joined to a bridge; None where no bridge has it."""
-    uplink = next((port.device for port in plan.facts.ports if port.name == "uplink"), None)
-    for operation in plan.operations:
-        if isinstance(operation, AddMember) and operation.device == uplink:
-            return operation
-    return None
+    """How the first port that is said to be a hop is joined to a bridge; None where none is."""
+    ports = {port.device for port in plan.facts.ports}
+    members = {
+        operation.device: operation
+        for operation in plan.operations
+        if isinstance(operation, AddMember) and operation.device in ports
+    }
+    return next((members[device] for device in _hops(plan) if device in members), None)
+
+
+def _hops(plan: Plan) -> tuple[str, ...]:
+    """The devices of all ways, each in the order of the way in."""
+    return tuple(hop.device for each in plan.expectations for hop in each.hops or ())
+
+
+def _taps(plan: Plan) -> tuple[str, ...]:
+    return tuple(each.name for each in plan.operations if isinstance(each, AddTap))
