@@ -66,10 +66,10 @@ class Undone(Data):
 
 
 class Failed(Data):
-    """The run ended with an error of `lab.errors`, class ``kind``."""
+    """The run ended with an error; the exit ``status`` says of which class of `lab.errors`."""
 
     event: Literal["failed"] = "failed"
-    kind: str
+    status: int
     message: str
     hint: str = ""
     argv: tuple[str, ...] = ()
