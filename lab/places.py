@@ -10,14 +10,16 @@ lab host needs it inside alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import ValidationError
 
-from lab.errors import StartError, UsageError
+from lab.artifacts import CONSOLE_FILE
+from lab.errors import CannotError, StartError, UsageError
 from lab.events import EVENT, Event
 from lab.here.ports import Ports
 from lab.images import cache
@@ -29,7 +31,7 @@ from lab.model.topology import Topology
 from lab.pci import PciFunction, read_functions
 from lab.plan.data import Facts, Place, Plan
 from lab.plan.places import labhost_facts
-from lab.record import Listener, Record
+from lab.record import Record
 from lab.rundir import open_rundir
 
 if TYPE_CHECKING:
@@ -63,9 +65,6 @@ class OpenPlace(Protocol):
 
     def go_on(self) -> None:
         """Let a plan that is held be undone."""
-
-    def console(self) -> bytes:
-        """All that a lab host wrote on its console; a kernel that panics does."""
 
     def pci(self) -> tuple[PciFunction, ...]:
         """The place's PCI functions."""
@@ -114,17 +113,18 @@ def open_place(
     wanted: WantedPlace,
     facts: Facts,
     record: Record,
-    listener: Listener,
     beginning: str | None = None,
+    save: Callable[[str, bytes], None] = lambda _name, _content: None,
 ) -> Iterator[OpenPlace]:
     """Yield the place, ready, its images built if need be; it is gone at the end.
 
-    ``beginning`` is what a lab host is to be kept with: see `lab.plan.beginning`.
+    ``beginning`` is what a lab host is to be kept with: see `lab.plan.beginning`. ``save`` takes
+    what is worth keeping of a lab host that failed, by the name of a file.
     """
     with record.stage("images"):
         images = Images(
-            labhost=ensure("labhost", listener),
-            guest=ensure("guest", listener),
+            labhost=ensure("labhost", record.listener),
+            guest=ensure("guest", record.listener),
             cache=cache.default().top,
         )
     choice, emit = wanted.accelerator, record.emit
@@ -136,8 +136,23 @@ def open_place(
             with open_here(final, wanted.ports, folder) as here:
                 yield HerePlace(here)
         else:
-            with open_labhost(images, choice, folder, emit, beginning) as labhost:
+            with (
+                _console_saved(folder / CONSOLE_FILE, save),
+                open_labhost(images, choice, folder, emit, beginning) as labhost,
+            ):
                 yield LabhostPlace(labhost, facts)
+
+
+@contextmanager
+def _console_saved(file: Path, save: Callable[[str, bytes], None]) -> Iterator[None]:
+    """Where something ended early, what the lab host wrote on its console until then is kept."""
+    try:
+        yield
+    except StartError:
+        with suppress(OSError, CannotError):  # the first error is the one to be told
+            if console := file.read_bytes():
+                save(file.name, console)
+        raise
 
 
 class HerePlace:
@@ -161,9 +176,6 @@ class HerePlace:
 
     def go_on(self) -> None:
         raise UsageError("nothing of a run on this machine is kept", hint=_NOT_HERE)
-
-    def console(self) -> bytes:
-        return b""
 
     def pci(self) -> tuple[PciFunction, ...]:
         return read_functions()
@@ -198,9 +210,6 @@ class LabhostPlace:
 
     def go_on(self) -> None:
         self._labhost.machine.channel.say("go on")
-
-    def console(self) -> bytes:
-        return self._labhost.console()
 
     def pci(self) -> tuple[PciFunction, ...]:
         answers = self._labhost.call(_PCI_ENTRY, {}, _SILENCE_SECONDS)

@@ -228,3 +228,8 @@ def test_a_fault_of_our_own_is_told_where_no_file_can_be_written(
 
 def test_settings_may_hold_equals_signs() -> None:
     assert settings(("a=1", "b=c=d", "e=")) == {"a": "1", "b": "c=d", "e": ""}
+
+
+def test_a_parameter_is_set_once() -> None:
+    with pytest.raises(UsageError, match="--set gives queues twice: 2 and 4"):
+        settings(("queues=2", "queues=4"))

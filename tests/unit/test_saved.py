@@ -88,20 +88,25 @@ def ended(error: LabError) -> Result:
 
 
 def test_a_run_that_ends_early_is_reported(folder: ResultsFolder) -> None:
-    listener = Silent()
-    with pytest.raises(StartError), saved_when_failed(folder, Record(listener), ended):
+    listener, told = Silent(), list[Result]()
+    record = Record(listener)
+    with pytest.raises(StartError), saved_when_failed(folder, record, ended, told.append):
         raise StartError("guest ended early", output="Kernel panic")
     saved = read(folder.path)
     assert saved.result.error is not None
+    assert told == [saved.result]
     assert "Kernel panic" in (folder.path / "report.html").read_text()
     assert "report.html" in str(listener.told[-1])
 
 
 def test_a_run_of_which_nothing_came_leaves_no_folder(tmp_path: Path) -> None:
     folder = ResultsFolder(tmp_path / "run", "vhost")
-    with pytest.raises(StartError), saved_when_failed(folder, Record(Silent()), ended):
+    told: list[Result] = []
+    record = Record(Silent())
+    with pytest.raises(StartError), saved_when_failed(folder, record, ended, told.append):
         raise StartError("no lab host")
     assert not folder.path.exists()
+    assert [result.status for result in told] == [StartError.status]
 
 
 def test_lab_report_shows_a_run_again(
