@@ -125,7 +125,7 @@ class Labhost:
                 self._keep(tuple(before))
                 self.machine.channel.say(json.dumps(argument))
                 continue
-            if event["event"] != "stage":
+            if event["event"] not in {"stage", "alive"}:
                 before.append(event)
             yield event, attachment
 
