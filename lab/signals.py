@@ -29,11 +29,11 @@ def held() -> Iterator[None]:
 
     before = {}
     try:
-        for number in _ENDING:
-            before[number] = signal.signal(number, remember)
+        for ending in _ENDING:
+            before[ending] = signal.signal(ending, remember)
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for ending, handler in before.items():
+            signal.signal(ending, handler)
         for number in dict.fromkeys(came):
             signal.raise_signal(number)
