@@ -11,6 +11,7 @@ import pytest
 
 from lab import places
 from lab.artifacts import CONSOLE_FILE
+from lab.cli import trace
 from lab.cli.main import status
 from lab.errors import LabError, StartError
 from lab.events import Artifact, Event, Failed, Undone
@@ -113,6 +114,11 @@ def test_a_run_that_failed_before_anything_came_is_known_too(
     document = json.loads(capsys.readouterr().out)
     assert document["timings"].keys() == {"total"}
     assert not Path("out").exists()
+
+
+def test_a_time_line_of_no_packet_is_not_written_in_silence(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match=r"x\.json is not written: no packet was seen"):
+        trace._write(tmp_path / "x.json", ())
 
 
 def interrupted() -> None:
