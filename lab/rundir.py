@@ -49,8 +49,11 @@ def open_rundir() -> Iterator[Path]:
 
 
 def _close(base: Path, folder: Path) -> None:
-    """Whoever sweeps meanwhile must not find the folder half removed."""
-    with held(), _locked(base):
+    """Whoever sweeps meanwhile must not find the folder half removed.
+
+    At the end of a session all of it may have been removed already.
+    """
+    with held(), suppress(FileNotFoundError), _locked(base):
         _remove(folder)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -45,6 +46,12 @@ def test_folder_is_gone_after_an_error(runtime: Path) -> None:
     with pytest.raises(KeyboardInterrupt), open_rundir():
         raise KeyboardInterrupt
     assert runs(runtime) == []
+
+
+def test_a_session_that_ends_may_take_all_of_it_along(runtime: Path) -> None:
+    with open_rundir():
+        shutil.rmtree(runtime)
+    assert not runtime.exists()
 
 
 def test_two_runs_have_two_folders(runtime: Path) -> None:
