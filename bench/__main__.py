@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import sys
 import time
 from datetime import datetime
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from bench.figures import Finding, Findings, markdown, placed
 from lab import machine as lab_machine
-from lab.errors import LabError
+from lab.errors import LabError, StartError
 
 # Each is a module with a TITLE and a function ``run`` that yields rows.
 NAMES = ("overhead", "restore", "stages", "matching", "virtme", "memory", "guests")
@@ -36,6 +37,10 @@ def main(wanted: list[str]) -> int:
         except LabError as error:
             print(f"{name}:", *error.lines(), sep="\n  ", flush=True)
             status = max(status, error.status)
+            continue
+        except (OSError, subprocess.SubprocessError) as error:
+            print(f"{name}: {error}", flush=True)
+            status = max(status, StartError.status)
             continue
         keep(name, finding)
         print(markdown(Findings(findings={name: finding})), flush=True)

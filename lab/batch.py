@@ -16,8 +16,7 @@ from lab.model.load import load_topology
 from lab.plan.data import Place
 from lab.report.result import Result
 from lab.report.verdict import Outcome
-from lab.results import fresh_folder
-from lab.runs import Run, run_all
+from lab.runs import Run, named, run_all
 
 
 class Batch(Data):
@@ -41,26 +40,28 @@ class BatchRequest:
     """What is to be run; ``jobs`` at a time, results in folders below ``out``."""
 
     topologies: tuple[str, ...]
+    out: Path
     place: Place = Place.LABHOST
     accelerator: Choice = Choice.AUTO
     jobs: int = 2
-    out: Path | None = None
+    fresh: bool = False
 
 
 def run_batch(
-    request: BatchRequest, started: Callable[[str], None], ended: Callable[[Result], None]
+    request: BatchRequest, started: Callable[[str], None], ended: Callable[[str, Result], None]
 ) -> list[Result]:
-    """Run them all, a failure stops nothing; both callbacks come from other threads.
+    """Run them all, a failure stops nothing.
 
-    After KeyboardInterrupt every run has ended and put back what it had changed.
+    Both callbacks come from other threads, with the topology as it was asked for. After
+    KeyboardInterrupt every run has ended and put back what it had changed.
     """
-    out = request.out or fresh_folder("all")
-    runs = [_run(request, name, out) for name in _longest_first(request.topologies)]
+    folders = {topology: name for name, topology in named(request.topologies).items()}
+    runs = [_run(request, each, folders[each]) for each in _longest_first(request.topologies)]
     results = run_all(
         runs,
         request.jobs,
         lambda run: started(run.topology),
-        lambda _, result: ended(result),
+        lambda run, result: ended(run.topology, result),
     )
     found = {run.topology: result for run, result in zip(runs, results, strict=True)}
     return [found[name] for name in request.topologies]
@@ -88,6 +89,7 @@ def _longest_first(topologies: tuple[str, ...]) -> list[str]:
     return sorted(topologies, key=guests, reverse=True)
 
 
-def _run(request: BatchRequest, topology: str, out: Path) -> Run:
-    options = ("--on", request.place.value, "--accel", request.accelerator.value)
-    return Run(topology, request.place, out / Path(topology).stem, options)
+def _run(request: BatchRequest, topology: str, folder: str) -> Run:
+    place = ("--on", request.place.value, "--accel", request.accelerator.value)
+    fresh = ("--fresh",) if request.fresh else ()
+    return Run(topology, request.place, request.out / folder, (*place, *fresh))

@@ -21,6 +21,7 @@ from lab.images import cache, recipe, sources
 from lab.labhost import accelerator
 from lab.labhost.setup import Images
 from lab.model.load import load_topology, names
+from lab.paths import nearest
 from lab.rundir import open_rundir
 
 _PYTHON = (3, 11)
@@ -28,6 +29,7 @@ _BUILD_BYTES = 1_500_000_000
 _SNAPSHOT_BYTES = 500_000_000
 _LABHOST_BYTES = 2_000_000_000
 _COMFORTABLE_BYTES = 2 * _LABHOST_BYTES
+_OTHER_DISK = "export XDG_CACHE_HOME=/a/larger/disk"
 _MEMINFO = Path("/proc/meminfo")
 
 
@@ -67,7 +69,7 @@ class Diagnosis(Data):
 
 
 def examine(*, probe: bool) -> Diagnosis:
-    """Look at everything; ``probe`` boots a guest under KVM where it is not known what becomes."""
+    """Look at everything; ``probe`` boots a guest under KVM to see what becomes of it."""
     labhost = tuple(_labhost(probe=probe))
     works = all(finding.grade is not Grade.FAIL for finding in labhost)
     features = look(tuple(Feature))
@@ -100,7 +102,10 @@ def _labhost(*, probe: bool) -> Iterator[Finding]:
 
 def _images() -> Images | None:
     """Those in the cache that fit the current recipes."""
-    found = {name: cache.default().find(name, recipe.digest(name)) for name in recipe.NAMES}
+    try:
+        found = {name: cache.default().find(name, recipe.digest(name)) for name in recipe.NAMES}
+    except CannotError:
+        return None  # told of the disk
     labhost, guest = found["labhost"], found["guest"]
     if labhost is None or guest is None:
         return None
@@ -157,7 +162,14 @@ def _built(images: Images | None) -> Finding:
 
 def _disk(*, built: bool) -> Finding:
     top = cache.default().top
-    existing = next(folder for folder in (top, *top.parents) if folder.exists())
+    existing = nearest(top)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return Finding(
+            name="disk",
+            grade=Grade.WARN if built else Grade.FAIL,
+            text=f"{top} cannot be written: {existing} is not yours to write to",
+            fix=_OTHER_DISK,
+        )
     free, wanted = shutil.disk_usage(existing).free, _SNAPSHOT_BYTES if built else _BUILD_BYTES
     text = f"{megabytes(free)} free for {top}"
     if free >= wanted:
@@ -166,7 +178,7 @@ def _disk(*, built: bool) -> Finding:
         name="disk",
         grade=Grade.WARN if built else Grade.FAIL,
         text=f"{text}, {megabytes(wanted)} wanted",
-        fix="export XDG_CACHE_HOME=/a/larger/disk",
+        fix=_OTHER_DISK,
     )
 
 
@@ -221,7 +233,7 @@ def _kvm_finding(images: Images, *, probe: bool) -> accelerator.Finding | None:
     if not probe:
         return accelerator.known(spec, images.cache)
     with open_rundir() as folder:
-        return accelerator.find_out(spec, images.cache, folder)
+        return accelerator.find_out(spec, images.cache, folder, anew=True)
 
 
 def _feature(feature: Feature, error: MissingFeatureError | None) -> Finding:

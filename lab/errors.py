@@ -8,8 +8,9 @@
      +-- LeftBehindError   5    something of ours could not be put back
      +-- InterruptedRunError  130   Ctrl-C or SIGTERM
 
-An error is one line (``message``), with an optional ``hint`` line that says what to do next. Only
-``lab.cli`` prints them.
+An error is one line (``message``), with an optional ``hint`` line that says what to do next. Of a
+program that we started it also has ``argv``, ``returncode`` (``None`` while it still ran) and
+``output``, its last lines (console or standard error). Only ``lab.cli`` prints them.
 """
 
 from __future__ import annotations
@@ -24,14 +25,28 @@ class LabError(Exception):
 
     status = 1
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        argv: Sequence[str] = (),
+        returncode: int | None = None,
+        output: str = "",
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.argv = tuple(argv)
+        self.returncode = returncode
+        self.output = output
 
     def lines(self) -> tuple[str, ...]:
-        """What the user is shown: the message, then the hint if there is one."""
-        return (self.message, f"hint: {self.hint}") if self.hint else (self.message,)
+        """What the user is shown: the message, then what else there is."""
+        hint = [f"hint: {self.hint}"] if self.hint else []
+        command = [f"command: {shlex.join(self.argv)}"] if self.argv else []
+        tail = [f"  | {line}" for line in self.output.rstrip().splitlines()[-12:]]
+        return (self.message, *hint, *command, *tail)
 
 
 class UsageError(LabError):
@@ -76,32 +91,9 @@ class CannotError(LabError):
 
 
 class StartError(LabError):
-    """A program that we started ended early or never became ready.
-
-    ``returncode`` is ``None`` while it still ran at the deadline; ``output`` holds its last lines
-    (console or standard error).
-    """
+    """A program that we started ended early, never became ready or refused what it was told."""
 
     status = 4
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        hint: str = "",
-        argv: Sequence[str] = (),
-        returncode: int | None = None,
-        output: str = "",
-    ) -> None:
-        super().__init__(message, hint=hint)
-        self.argv = tuple(argv)
-        self.returncode = returncode
-        self.output = output
-
-    def lines(self) -> tuple[str, ...]:
-        tail = [f"  | {line}" for line in self.output.rstrip().splitlines()[-12:]]
-        command = [f"command: {shlex.join(self.argv)}"] if self.argv else []
-        return (*super().lines(), *command, *tail)
 
 
 class LeftBehindError(LabError):

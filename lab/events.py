@@ -52,6 +52,12 @@ class Ready(Data):
     event: Literal["ready"] = "ready"
 
 
+class Alive(Data):
+    """The lab host still runs; nothing else is said while a step takes long."""
+
+    event: Literal["alive"] = "alive"
+
+
 class Held(Data):
     """All is still as it was observed, and stays so until the other side says to go on."""
 
@@ -66,10 +72,10 @@ class Undone(Data):
 
 
 class Failed(Data):
-    """The run ended with an error of `lab.errors`, class ``kind``."""
+    """The run ended with an error; the exit ``status`` says of which class of `lab.errors`."""
 
     event: Literal["failed"] = "failed"
-    kind: str
+    status: int
     message: str
     hint: str = ""
     argv: tuple[str, ...] = ()
@@ -78,7 +84,7 @@ class Failed(Data):
 
 
 Event = Annotated[
-    Stage | Note | Artifact | Observed | Ready | Held | Undone | Failed,
+    Stage | Note | Artifact | Observed | Ready | Alive | Held | Undone | Failed,
     Field(discriminator="event"),
 ]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)

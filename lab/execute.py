@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lab.artifacts import DMESG_FILE
-from lab.errors import LabError, StartError
+from lab.errors import LabError
 from lab.events import Artifact, Emit, Failed, Held, Note, Observed, Stage, Undone
 from lab.evidence.guest import HotplugEvidence, Pair
 from lab.evidence.migration import MigrationEvidence
@@ -262,11 +262,8 @@ def _stage(name: str, emit: Emit) -> Iterator[None]:
 
 
 def _failed(error: LabError) -> Failed:
-    kind = type(error).__name__
-    if not isinstance(error, StartError):
-        return Failed(kind=kind, message=error.message, hint=error.hint)
     return Failed(
-        kind=kind,
+        status=error.status,
         message=error.message,
         hint=error.hint,
         argv=error.argv,

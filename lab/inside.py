@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lab.events import Event, Ready
+from lab.events import Alive, Event, Ready
 from lab.execute import Pauses, execute
 from lab.pci import read_functions
 from lab.plan.data import Plan
 
+_FOLDERS = Path("/run")
+_ALIVE_SECONDS = 10.0
 _CLOCK_SECONDS = 1.0
 _CHUNK = 1 << 16
 
@@ -26,8 +30,10 @@ def main(argument: dict[str, Any], emit_raw: Callable[[dict[str, Any], bytes], N
     line on the channel: the plan may have changed since in what is to be proved, and this machine
     may be a copy. An empty line asks whether we are there, and `Ready` is the answer. With
     ``argument["keep"]`` all is held before the undo, until a line comes. ``emit_raw`` takes each
-    event as JSON data, with its attachment.
+    event as JSON data, with its attachment; unless it rests or is held, `Alive` comes every few
+    seconds.
     """
+    voice = threading.RLock()
 
     def taken(argument: dict[str, Any]) -> Plan:
         plan = Plan.model_validate(argument["plan"])
@@ -35,19 +41,46 @@ def main(argument: dict[str, Any], emit_raw: Callable[[dict[str, Any], bytes], N
         return plan
 
     def emit(event: Event, attachment: bytes) -> None:
-        emit_raw(event.model_dump(mode="json"), attachment)
+        with voice:
+            emit_raw(event.model_dump(mode="json"), attachment)
+
+    def heard() -> bytes:
+        with voice:  # nobody listens meanwhile, and what is kept must not speak by itself
+            return line()
 
     def rest() -> Plan:
-        emit(Ready(), b"")
-        while not (word := line()):
+        with voice:
             emit(Ready(), b"")
+            while not (word := heard()):
+                emit(Ready(), b"")
         return taken(json.loads(word))
 
     plan = taken(argument)
-    hold = line if argument.get("keep") else None
+    hold = heard if argument.get("keep") else None
     ready = rest if argument.get("pause") else None
-    with tempfile.TemporaryDirectory(prefix="lab-", dir="/run") as folder:
+    with (
+        _every(_ALIVE_SECONDS, lambda: emit(Alive(), b"")),
+        tempfile.TemporaryDirectory(prefix="lab-", dir=_FOLDERS) as folder,
+    ):
         execute(plan, emit, Path(folder), pauses=Pauses(ready, hold))
+
+
+@contextmanager
+def _every(seconds: float, do: Callable[[], None]) -> Iterator[None]:
+    """Do it every so many seconds, in a thread of its own, until the block ends."""
+    over = threading.Event()
+
+    def repeat() -> None:
+        while not over.wait(seconds):
+            do()
+
+    thread = threading.Thread(target=repeat, name="alive")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def line(descriptors: Path = Path("/proc/self/fd")) -> bytes:

@@ -14,7 +14,6 @@ from pydantic import ValidationError
 
 from lab import machine
 from lab.artifacts import EVIDENCE_FILE
-from lab.errors import UsageError
 from lab.evidence.whole import Evidence
 from lab.labhost.accelerator import Choice
 from lab.plan.data import CostLevel, Place
@@ -24,8 +23,7 @@ from lab.report.ratio import steps_of
 from lab.report.result import Result, Versions
 from lab.report.rungs import Kept, Ladder, Rung
 from lab.report.verdict import Outcome
-from lab.results import fresh_folder
-from lab.runs import Run, run_all
+from lab.runs import Run, named, run_all
 
 # Each layer and the one that it takes something away from, or that it spreads.
 _ABOVE = {
@@ -46,15 +44,19 @@ _SETTINGS = {"macvtap": ("guests=1",), "sriov": ("guests=1",)}
 
 @dataclass(frozen=True)
 class LadderRequest:
-    """What is to be climbed: names or files, ``rounds`` times, ``jobs`` runs at a time."""
+    """What is to be climbed: names or files, ``rounds`` times, ``jobs`` runs at a time.
 
+    The results of the runs go to folders below ``out``.
+    """
+
+    out: Path
     topologies: tuple[str, ...] = LAYERS
     rounds: int = 2
     jobs: int = 1
     costs: CostLevel = CostLevel.TCP
     place: Place = Place.LABHOST
     accelerator: Choice = Choice.AUTO
-    out: Path | None = None
+    fresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,14 +92,10 @@ def climb(
 
 def plan_of(request: LadderRequest) -> tuple[Climbed, ...]:
     """All runs in the order in which they begin. Raises UsageError for two rungs of one name."""
-    out = request.out or fresh_folder("ladder")
-    rungs = {_name(topology): topology for topology in request.topologies}
-    if len(rungs) < len(request.topologies):
-        raise UsageError("two rungs of the ladder have the same name")
     return tuple(
-        Climbed(name, number, _run(request, name, topology, out / f"{number}-{name}"))
+        Climbed(name, number, _run(request, name, topology, number))
         for number in range(1, request.rounds + 1)
-        for name, topology in rungs.items()
+        for name, topology in named(request.topologies).items()
     )
 
 
@@ -156,15 +154,13 @@ def _climbed_above(name: str, names: Sequence[str]) -> str | None:
     return upper
 
 
-def _run(request: LadderRequest, name: str, topology: str, out: Path) -> Run:
+def _run(request: LadderRequest, name: str, topology: str, number: int) -> Run:
     settings = tuple(word for each in _SETTINGS.get(name, ()) for word in ("--set", each))
     place = ("--on", request.place.value, "--accel", request.accelerator.value)
     costs = ("--costs", request.costs.value)
-    return Run(topology, request.place, out, (*place, *costs, *settings))
-
-
-def _name(topology: str) -> str:
-    return Path(topology).stem
+    fresh = ("--fresh",) if request.fresh else ()
+    out = request.out / f"{number}-{name}"
+    return Run(topology, request.place, out, (*place, *costs, *settings, *fresh))
 
 
 def _measured(result: Result, folder: Path) -> measured.Run:

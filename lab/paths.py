@@ -23,6 +23,13 @@ def images() -> Path:
     return _folder("images")
 
 
+def nearest(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there, as far as we may look."""
+    absolute = path.absolute()
+    # Path.exists raises where a folder on the way may not be entered.
+    return next(each for each in (absolute, *absolute.parents) if os.path.exists(each))  # noqa: PTH110
+
+
 def _folder(name: str) -> Path:
     installed = _PACKAGE / "_data" / name
     return installed if installed.is_dir() else _PACKAGE.parent / name

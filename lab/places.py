@@ -10,15 +10,17 @@ lab host needs it inside alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import ValidationError
 
 from lab import machine
-from lab.errors import StartError, UsageError
+from lab.artifacts import CONSOLE_FILE
+from lab.errors import CannotError, StartError, UsageError
 from lab.events import EVENT, Event
 from lab.here.ports import Ports
 from lab.images import cache
@@ -32,7 +34,7 @@ from lab.pci import PciFunction, read_functions
 from lab.plan.data import Facts, Place, Plan
 from lab.plan.memory import require_memory
 from lab.plan.places import labhost_facts
-from lab.record import Listener, Record
+from lab.record import Record
 from lab.rundir import open_rundir
 
 if TYPE_CHECKING:
@@ -41,9 +43,9 @@ if TYPE_CHECKING:
 _NOT_HERE = "leave out --on here"
 _ENTRY = "lab.inside:main"
 _PCI_ENTRY = "lab.inside:pci"
-# The longest silence in a run under KVM, in seconds: a guest's boot, which has a deadline of its
-# own inside and reports more when that passes. The lab host scales it by its accelerator.
-_SILENCE_SECONDS = 20.0
+# A lab host that is silent for so long (under KVM; scaled by its accelerator) stands still: it says
+# every ten seconds that it runs (`lab.inside`). What it does has deadlines of its own inside.
+_SILENCE_SECONDS = 30.0
 
 
 class OpenPlace(Protocol):
@@ -66,9 +68,6 @@ class OpenPlace(Protocol):
 
     def go_on(self) -> None:
         """Let a plan that is held be undone."""
-
-    def console(self) -> bytes:
-        """All that a lab host wrote on its console; a kernel that panics does."""
 
     def pci(self) -> tuple[PciFunction, ...]:
         """The place's PCI functions."""
@@ -120,17 +119,18 @@ def open_place(
     wanted: WantedPlace,
     facts: Facts,
     record: Record,
-    listener: Listener,
     beginning: str | None = None,
+    save: Callable[[str, bytes], None] = lambda _name, _content: None,
 ) -> Iterator[OpenPlace]:
     """Yield the place, ready, its images built if need be; it is gone at the end.
 
-    ``beginning`` is what a lab host is to be kept with: see `lab.plan.beginning`.
+    ``beginning`` is what a lab host is to be kept with: see `lab.plan.beginning`. ``save`` takes
+    what is worth keeping of a lab host that failed, by the name of a file.
     """
     with record.stage("images"):
         images = Images(
-            labhost=ensure("labhost", listener),
-            guest=ensure("guest", listener),
+            labhost=ensure("labhost", record.listener),
+            guest=ensure("guest", record.listener),
             cache=cache.default().top,
         )
     choice, emit = wanted.accelerator, record.emit
@@ -142,8 +142,23 @@ def open_place(
             with open_here(final, wanted.ports, folder) as here:
                 yield HerePlace(here)
         else:
-            with open_labhost(images, choice, folder, emit, beginning) as labhost:
+            with (
+                _console_saved(folder / CONSOLE_FILE, save),
+                open_labhost(images, choice, folder, emit, beginning) as labhost,
+            ):
                 yield LabhostPlace(labhost, facts)
+
+
+@contextmanager
+def _console_saved(file: Path, save: Callable[[str, bytes], None]) -> Iterator[None]:
+    """Where something ended early, what the lab host wrote on its console until then is kept."""
+    try:
+        yield
+    except StartError:
+        with suppress(OSError, CannotError):  # the first error is the one to be told
+            if console := file.read_bytes():
+                save(file.name, console)
+        raise
 
 
 class HerePlace:
@@ -167,9 +182,6 @@ class HerePlace:
 
     def go_on(self) -> None:
         raise UsageError("nothing of a run on this machine is kept", hint=_NOT_HERE)
-
-    def console(self) -> bytes:
-        return b""
 
     def pci(self) -> tuple[PciFunction, ...]:
         return read_functions()
@@ -204,9 +216,6 @@ class LabhostPlace:
 
     def go_on(self) -> None:
         self._labhost.machine.channel.say("go on")
-
-    def console(self) -> bytes:
-        return self._labhost.console()
 
     def pci(self) -> tuple[PciFunction, ...]:
         answers = self._labhost.call(_PCI_ENTRY, {}, _SILENCE_SECONDS)

@@ -40,6 +40,8 @@ T = TypeVar("T")
 class RefusedError(LabError):
     """QEMU answered a command with an error; ``kind`` is QMP's error class."""
 
+    status = StartError.status
+
     def __init__(self, message: str, kind: str) -> None:
         super().__init__(message)
         self.kind = kind

@@ -22,8 +22,10 @@ from lab.evidence.whole import Evidence
 from lab.images.progress import Progress
 from lab.results import ResultsFolder
 
-# Errors that are a message and a hint; what another module derives comes as the root class.
-_PLAIN = (UsageError, CannotError, LeftBehindError, InterruptedRunError)
+_BY_STATUS: dict[int, type[LabError]] = {
+    kind.status: kind
+    for kind in (UsageError, CannotError, StartError, LeftBehindError, InterruptedRunError)
+}
 
 
 class Listener(Progress, Protocol):
@@ -37,11 +39,11 @@ class Record:
     """What has happened so far."""
 
     def __init__(self, listener: Listener) -> None:
+        self.listener = listener
         self.timings: dict[str, float] = {}
         self.evidence: Evidence | None = None
         self.left: tuple[str, ...] | None = None
         self.date = datetime.now().astimezone().isoformat(timespec="seconds")
-        self._listener = listener
         self._failed: Failed | None = None
         self._open: list[str] = []
         self._began = time.monotonic()
@@ -74,7 +76,7 @@ class Record:
             self.left = event.left
         elif isinstance(event, Failed):
             self._failed = event
-        self._listener.event(event)
+        self.listener.event(event)
 
     def follow(
         self,
@@ -112,15 +114,12 @@ class Record:
 
 def error_of(failed: Failed, left: tuple[str, ...]) -> LabError:
     """The error that a `Failed` event reports; what was left behind as well is worse than it."""
-    if left:
-        return LeftBehindError(f"{failed.message}; left behind: {', '.join(left)}")
-    if failed.kind == StartError.__name__:
-        return StartError(
-            failed.message,
-            hint=failed.hint,
-            argv=failed.argv,
-            returncode=failed.returncode,
-            output=failed.output,
-        )
-    kinds = {kind.__name__: kind for kind in _PLAIN}
-    return kinds.get(failed.kind, LabError)(failed.message, hint=failed.hint)
+    kind = LeftBehindError if left else _BY_STATUS.get(failed.status, LabError)
+    behind = f"; left behind: {', '.join(left)}" if left else ""
+    return kind(
+        failed.message + behind,
+        hint=failed.hint,
+        argv=failed.argv,
+        returncode=failed.returncode,
+        output=failed.output,
+    )

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from lab import machine
-from lab.artifacts import CONSOLE_FILE
-from lab.errors import CannotError, InterruptedRunError, LabError, StartError, UsageError
+from lab.errors import InterruptedRunError, LabError, UsageError
 from lab.evidence.whole import Evidence
 from lab.model.load import load_topology
+from lab.model.topology import Topology
 from lab.places import OpenPlace, WantedPlace, check, facts_of, open_place
 from lab.plan import sabotage
 from lab.plan.beginning import beginning
@@ -37,7 +37,7 @@ from lab.report.result import (
 )
 from lab.report.trace.timeline import lives_in
 from lab.report.verdict import LEFT_BEHIND, Check
-from lab.results import ResultsFolder, open_results
+from lab.results import open_results
 from lab.saved import save, saved_when_failed
 
 
@@ -80,6 +80,9 @@ class RunListener(Listener, Protocol):
         ``checks`` are those that can be judged by now; none where the run has failed.
         """
 
+    def failed(self, result: Result) -> None:
+        """What is known of a run that ended early; its error comes next."""
+
 
 def run(request: RunRequest, listener: RunListener) -> Result:
     """Carry out one run; everything that can be decided is decided before anything is started.
@@ -88,14 +91,16 @@ def run(request: RunRequest, listener: RunListener) -> Result:
     """
     record = Record(listener)
     with _told_when_interrupted(record):
-        draft = _draft(request)
+        # Once: the file may change meanwhile, and a pipe is empty the second time.
+        topology = load_topology(request.topology, request.settings)
+        draft = _draft(request, topology)
+        failed, kept = partial(_failed, request, draft, record), _kept(request, draft)
         with (
             open_results(request.out, draft.topology) as folder,
-            saved_when_failed(folder, record, partial(_failed, request, draft, record)),
-            open_place(request.on, draft.facts, record, listener, _kept(request, draft)) as place,
-            _console_saved(place, folder),
+            saved_when_failed(folder, record, failed, listener.failed),
+            open_place(request.on, draft.facts, record, kept, folder.write) as place,
         ):
-            plan = _plan(request, place.facts)
+            plan = _plan(request, topology, place.facts)
             stream = place.carry(plan, keep=request.keep)
             held = partial(_look, plan, record, place, listener)
             evidence = record.follow(stream, folder, held)
@@ -117,17 +122,17 @@ def _look(plan: Plan, record: Record, place: OpenPlace, listener: RunListener) -
     place.go_on()
 
 
-def _draft(request: RunRequest) -> Plan:
+def _draft(request: RunRequest, topology: Topology) -> Plan:
     """The plan as far as it is known before anything is started; refused where it cannot run."""
     if request.keep and request.on.place is Place.HERE:
         raise UsageError("--keep needs a lab host", hint="leave out --on here")
-    check(load_topology(request.topology, request.settings), request.on)
-    return _plan(request, facts_of(request.on))
+    check(topology, request.on)
+    return _plan(request, topology, facts_of(request.on))
 
 
-def _plan(request: RunRequest, facts: Facts) -> Plan:
+def _plan(request: RunRequest, topology: Topology, facts: Facts) -> Plan:
     """The plan, spoiled if that is asked for, and with a trace in place of the proofs."""
-    plan = build(load_topology(request.topology, request.settings), facts)
+    plan = build(topology, facts)
     plan = with_costs(plan, request.costs)
     if request.attach is Attach.HOTPLUG:
         plan = hotplugged(plan, request.rounds)
@@ -197,18 +202,6 @@ def _failed(request: RunRequest, draft: Plan, record: Record, error: LabError) -
         "timings": {**record.timings, "total": round(record.seconds, 3)},
     }
     return failed_result(draft.topology, request.on.place, error).model_copy(update=known)
-
-
-@contextmanager
-def _console_saved(place: OpenPlace, folder: ResultsFolder) -> Iterator[None]:
-    """Where something ended early, what the lab host wrote meanwhile is among the results."""
-    try:
-        yield
-    except StartError:
-        with suppress(CannotError):  # the first error is the one to be told
-            if console := place.console():
-                folder.write(CONSOLE_FILE, console)
-        raise
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import signal
 import stat
 import tempfile
 import warnings
@@ -22,9 +21,11 @@ from typing import IO
 import platformdirs
 
 from lab.errors import CannotError, LeftBehindError
+from lab.signals import held
 
 _LOCK = ".lock"
 _PREFIX = "run-"
+_ROOTS = Path("/run/hoplab")
 
 
 @contextmanager
@@ -36,25 +37,24 @@ def open_rundir() -> Iterator[Path]:
     """
     base = _base()
     with ExitStack() as stack:
-        with _signals_held(), _locked(base):
+        # Ctrl-C waits until what was made is known to whoever removes it.
+        with held(), _locked(base):
             _sweep(base)
             folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
             owner = _lock(folder)
             assert owner is not None
             stack.enter_context(owner)
-            stack.callback(_remove, folder)
+            stack.callback(_close, base, folder)
         yield folder
 
 
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """Let Ctrl-C wait until what was made is known to whoever removes it."""
-    held = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def _close(base: Path, folder: Path) -> None:
+    """Whoever sweeps meanwhile must not find the folder half removed.
+
+    At the end of a session all of it may have been removed already.
+    """
+    with held(), suppress(FileNotFoundError), _locked(base):
+        _remove(folder)
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def open_state(prefix: str) -> Iterator[Path]:
 
     It stays at the end, unless it is empty: what is in it says what is still to be put back.
     """
-    base = _base()
+    base = _state_base()
     with _locked(base):
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=base))
         owner = _lock(folder)
@@ -72,13 +72,14 @@ def open_state(prefix: str) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            _forget(folder)
+            with _locked(base):
+                _forget(folder)
 
 
 @contextmanager
 def open_orphans(prefix: str) -> Iterator[tuple[Path, ...]]:
     """Yield the folders of `open_state` whose runs are dead; they go as they do there."""
-    base = _base()
+    base = _state_base()
     with ExitStack() as stack:
         folders = []
         with _locked(base):
@@ -87,14 +88,24 @@ def open_orphans(prefix: str) -> Iterator[tuple[Path, ...]]:
                     stack.enter_context(owner)
                     folders.append(folder)
         yield tuple(folders)
-        for folder in folders:
-            _forget(folder)
+        with _locked(base):
+            for folder in folders:
+                _forget(folder)
 
 
 def _forget(folder: Path) -> None:
     """Remove a folder that has nothing but its lock."""
     if [file.name for file in folder.iterdir()] == [_LOCK]:
         _remove(folder)
+
+
+def _state_base() -> Path:
+    """Where root's state is found from any session, whatever the environment names."""
+    if os.geteuid() != 0:
+        return _base()
+    if refusal := _refusal(_ROOTS):
+        raise CannotError(f"there is no safe place for what is to be put back: {refusal}")
+    return _ROOTS
 
 
 def _base() -> Path:
@@ -169,12 +180,12 @@ def _lock(folder: Path) -> IO[str] | None:
 
 
 def _sweep(base: Path) -> None:
-    """Remove what dead runs left."""
+    """Remove what dead runs left. Nobody else makes or removes a folder meanwhile."""
     for folder in base.glob(f"{_PREFIX}*"):
-        owner = _lock(folder)
-        if owner is not None:
-            with owner:
-                _remove(folder)
+        with suppress(FileNotFoundError):  # whatever cleans the system's temporary files was faster
+            if owner := _lock(folder):
+                with owner:
+                    _remove(folder)
 
 
 def _remove(folder: Path) -> None:

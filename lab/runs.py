@@ -18,8 +18,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from lab.errors import StartError
+from lab.errors import StartError, UsageError
 from lab.labhost.process import guarded
+from lab.model.load import names, read_source
 from lab.paths import python_path
 from lab.plan.data import Place
 from lab.report.result import Result, failed_result
@@ -39,6 +40,38 @@ class Run:
         """The command line."""
         program = (sys.executable, "-m", "lab", "run", self.topology, "--json")
         return (*program, "--out", str(self.out), *self.options)
+
+
+def named(topologies: Sequence[str]) -> dict[str, str]:
+    """Names or files by the names of their results' folders.
+
+    Raises UsageError where two would have one folder.
+    """
+    found: dict[str, str] = {}
+    for topology in topologies:
+        name = _name(topology)
+        if name in found:
+            raise UsageError(
+                f"the results of {found[name]} and {topology} would have one name: {name}",
+                hint="rename one of the files, or leave it out",
+            )
+        found[name] = topology
+    return found
+
+
+def check(topologies: Sequence[str]) -> None:
+    """What can be refused before the first run. Raises UsageError, TopologyError.
+
+    A mistake in a file is told by its run.
+    """
+    named(topologies)
+    for topology in topologies:
+        if os.sep in topology and Path(topology).is_fifo():
+            raise UsageError(
+                f"{topology} can be read only once, and every run reads it",
+                hint="write it to a file, or use `lab run`",
+            )
+        read_source(topology)
 
 
 def run_all(
@@ -114,6 +147,12 @@ class _Processes:
             self._stopped = True
             for process in self._alive:
                 process.terminate()
+
+
+def _name(topology: str) -> str:
+    """A file beside the topologies that come with the lab is none of them."""
+    file = Path(topology)
+    return file.name if topology not in names() and file.stem in names() else file.stem
 
 
 def _result(run: Run, processes: _Processes) -> Result:

@@ -60,16 +60,24 @@ def save_ladder(ladder: Ladder, folder: ResultsFolder) -> None:
 
 @contextmanager
 def saved_when_failed(
-    folder: ResultsFolder, record: Record, result_of: Callable[[LabError], Result]
+    folder: ResultsFolder,
+    record: Record,
+    result_of: Callable[[LabError], Result],
+    tell: Callable[[Result], None],
 ) -> Iterator[None]:
-    """A run that ends early has a page too, as soon as it has anything to show."""
+    """A run that ends early has a page too, as soon as it has anything to show.
+
+    ``tell`` hears the result as it was saved, before the error goes on.
+    """
     try:
         yield
     except LabError as error:
+        result = result_of(error)
         if folder.files:
             with suppress(CannotError):  # the first error is the one to be told
-                save(result_of(error), record.evidence, folder)
+                result = save(result, record.evidence, folder)
                 record.emit(Note(text=f"report: {folder.path / PAGE_FILE}"))
+        tell(result)
         raise
 
 
@@ -105,10 +113,12 @@ def read_ladder(folder: Path) -> Ladder | None:
 
 
 def _record(kind: type[Kind], file: Path) -> Kind | None:
-    if not file.is_file():
-        return None
     try:
         return kind.model_validate_json(file.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the whole file"

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from lab.batch import Batch, BatchRequest, batch_of, run_batch
 from lab.cli.images import build_images
-from lab.cli.options import Json
+from lab.cli.options import Fresh, Json
 from lab.errors import UsageError
 from lab.events import Stage
 from lab.labhost.accelerator import Choice
@@ -23,6 +23,8 @@ from lab.plan.data import Carrier, Direction, Place
 from lab.report.result import Result
 from lab.report.screen import Screen
 from lab.report.verdict import Outcome
+from lab.results import open_results
+from lab.runs import check
 
 _STYLES = {
     Outcome.PASS: "green",
@@ -35,7 +37,7 @@ _MOST_JOBS = 2
 _CANNOT = 3
 
 
-def all_(
+def all_(  # noqa: PLR0913  one parameter per option
     *topologies: Annotated[str, Parameter(help="Names or files; all that there are by default.")],
     on: Annotated[Place, Parameter(help="Disposable lab hosts, or this machine itself.")] = (
         Place.LABHOST
@@ -44,6 +46,7 @@ def all_(
     jobs: Annotated[int, Parameter(help="How many at a time.")] = min(
         _MOST_JOBS, os.cpu_count() or 1
     ),
+    fresh: Fresh = False,
     json: Json = False,
     out: Annotated[Path | None, Parameter(help="Folder for the results.")] = None,
 ) -> int:
@@ -52,14 +55,14 @@ def all_(
         raise UsageError("--jobs takes a number from 1 on")
     began = time.monotonic()
     wanted = tuple(dict.fromkeys(topologies or names()))
-    request = BatchRequest(wanted, on, accel, jobs, out)
+    check(wanted)
     console = Console(stderr=json)
-    with Screen(console) as screen:
+    with open_results(out, "all") as folder, Screen(console) as screen:
         build_images(screen)
         results = run_batch(
-            request,
-            lambda name: screen.event(Stage(name=name)),
-            lambda result: screen.event(_ended(result)),
+            BatchRequest(wanted, folder.make(), on, accel, jobs, fresh),
+            lambda topology: screen.event(Stage(name=topology)),
+            lambda topology, result: screen.event(_ended(topology, result)),
         )
     batch = batch_of(results, time.monotonic() - began)
     if json:
@@ -69,8 +72,8 @@ def all_(
     return batch.status
 
 
-def _ended(result: Result) -> Stage:
-    return Stage(name=result.topology, seconds=_seconds(result), detail=_word(result))
+def _ended(topology: str, result: Result) -> Stage:
+    return Stage(name=topology, seconds=_seconds(result), detail=_word(result))
 
 
 def _seconds(result: Result) -> float:

@@ -18,7 +18,7 @@ _STYLES = {Grade.PASS: "green", Grade.WARN: "yellow", Grade.FAIL: "bold red"}
 
 def doctor(
     *,
-    probe: Annotated[bool, flag("Boot a guest under KVM where that was not tried yet.")] = False,
+    probe: Annotated[bool, flag("Boot a guest under KVM, whatever is known of it.")] = False,
     json: Json = False,
 ) -> int:
     """Say what this machine can do for each topology, and how it could do more.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -94,10 +95,10 @@ def prune(
 def _remove_all(screen: Screen) -> int:
     """Everything that the lab keeps, snapshots too; waits for a build that is under way."""
     top = cache.default().top
-    if not top.exists():
+    if not os.path.lexists(top):
         return 0
     with cache.default().locked(screen):
-        size = sum(path.lstat().st_size for path in top.rglob("*") if path.is_file())
+        size = cache.size(top)
         try:
             shutil.rmtree(top)
         except OSError as error:

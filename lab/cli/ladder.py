@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from lab.cli.images import build_images
-from lab.cli.options import Json
+from lab.cli.options import Fresh, Json
 from lab.cli.report import check_page, write_page
 from lab.events import Stage
 from lab.labhost.accelerator import Choice
@@ -21,7 +21,8 @@ from lab.report.html.page import ladder_page
 from lab.report.ladder_terminal import show
 from lab.report.result import Result
 from lab.report.screen import Screen
-from lab.results import ResultsFolder
+from lab.results import open_results
+from lab.runs import check
 from lab.saved import save_ladder
 
 _NAMES = "Names or files, from the top; by default the whole ladder."
@@ -42,6 +43,7 @@ def ladder(  # noqa: PLR0913  one parameter per option
         Place.LABHOST
     ),
     accel: Annotated[Choice, Parameter(help="What lab hosts or guests run on.")] = Choice.AUTO,
+    fresh: Fresh = False,
     json: Json = False,
     html: Annotated[Path | None, Parameter(help="Also write its page to this file.")] = None,
     out: Annotated[Path | None, Parameter(help="Folder for the results.")] = None,
@@ -50,18 +52,20 @@ def ladder(  # noqa: PLR0913  one parameter per option
     if html:
         check_page(html)
     began = time.monotonic()
-    folder = ResultsFolder(out, "ladder")
-    request = LadderRequest(topologies or LAYERS, rounds, jobs, costs, on, accel, folder.path)
+    wanted = topologies or LAYERS
+    check(wanted)
     console = Console(stderr=json)
-    with Screen(console) as screen:
-        build_images(screen)
-        runs = climb(
-            request,
-            lambda climbed: screen.event(Stage(name=_stage(climbed, request))),
-            lambda climbed, result: screen.event(_ended(climbed, result, request)),
-        )
-    found = ladder_of(runs, request, time.monotonic() - began)
-    save_ladder(found, folder)
+    with open_results(out, "ladder") as folder:
+        with Screen(console) as screen:
+            build_images(screen)
+            request = LadderRequest(folder.make(), wanted, rounds, jobs, costs, on, accel, fresh)
+            runs = climb(
+                request,
+                lambda climbed: screen.event(Stage(name=_stage(climbed, request))),
+                lambda climbed, result: screen.event(_ended(climbed, result, request)),
+            )
+        found = ladder_of(runs, request, time.monotonic() - began)
+        save_ladder(found, folder)
     if html:
         write_page(html, ladder_page(found, str(html.absolute().parent)))
     if json:

@@ -57,7 +57,8 @@ def cmdline(
     if guest is None:
         print(script(plan), end="")
         return 0
-    guests = [planned.name for planned in plan.guests]
+    targets = (plan.migration.target,) if plan.migration else ()
+    guests = [planned.name for planned in (*plan.guests, *targets)]
     if guest not in guests:
         raise UsageError(f"{topology} has no guest {guest!r}", hint=f"it has {', '.join(guests)}")
     print("\n".join(filter(None, (command(plan, guest), commands(plan, guest)))))

@@ -19,6 +19,9 @@ def flag(text: str) -> Parameter:
 
 
 Set = Annotated[tuple[str, ...], Parameter(name="--set", help=_SET, show_default=False)]
+Fresh = Annotated[
+    bool, flag("Boot the guests instead of going on from where the last run kept them.")
+]
 Json = Annotated[bool, flag("Print one JSON document and nothing else.")]
 AttachOption = Annotated[
     Attach, Parameter(name="--attach", help="NICs from the start, or plugged in while guests run.")
@@ -31,9 +34,15 @@ Topology = Annotated[str, Parameter(help="Name of a topology, or path of a topol
 
 
 def settings(words: Sequence[str]) -> dict[str, str]:
-    """``NAME=VALUE`` words as a mapping. Raises UsageError for any other word."""
-    pairs = [word.partition("=") for word in words]
-    for name, equals, _ in pairs:
+    """``NAME=VALUE`` words as a mapping. Raises UsageError for any other, or the same again."""
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
         if not (name and equals):
             raise UsageError(f"--set takes NAME=VALUE, not {name!r}")
-    return {name: value for name, _, value in pairs}
+        if name in found:
+            raise UsageError(
+                f"--set gives {name} twice: {found[name]} and {value}", hint="leave one of them out"
+            )
+        found[name] = value
+    return found

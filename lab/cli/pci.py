@@ -42,6 +42,6 @@ def _in_a_labhost(accel: Choice) -> tuple[PciFunction, ...]:
     wanted = WantedPlace(accelerator=accel)
     with (
         Screen(Console(stderr=True)) as screen,
-        open_place(wanted, facts_of(wanted), Record(screen), screen) as place,
+        open_place(wanted, facts_of(wanted), Record(screen)) as place,
     ):
         return place.pci()

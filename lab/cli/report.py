@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from lab.errors import CannotError
+from lab.paths import nearest
 from lab.report import ladder_terminal, terminal
 from lab.report.html.page import ladder_page
 from lab.saved import read, read_ladder
@@ -48,8 +49,8 @@ def _page(folder: Path, html: Path) -> str:
 
 def check_page(file: Path) -> None:
     """Whether a page could be written there: to be asked before the work. Raises CannotError."""
-    known = next(each for each in (file, *file.absolute().parents) if each.exists())
-    good = known.is_file() if known == file else known.is_dir()
+    known = nearest(file)
+    good = known.is_file() if known == file.absolute() else known.is_dir()
     if not good or not os.access(known, os.W_OK):
         raise CannotError(f"{file} cannot be written: {known} is not yours to write to")
 

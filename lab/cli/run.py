@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
-from lab.cli.options import AttachOption, Json, Set, Tester, Topology, Uplink, flag, settings
+from lab.cli.options import AttachOption, Fresh, Json, Set, Tester, Topology, Uplink, flag, settings
 from lab.errors import LabError, UsageError
 from lab.here.ports import Ports
 from lab.labhost.accelerator import Choice
@@ -27,11 +27,11 @@ from lab.run import run as run_request
 
 
 class _Watcher(Screen):
-    """Shows a run; remembers whether its result was shown already."""
+    """Shows a run, and keeps what is known of one that ended early."""
 
     def __init__(self, console: Console, *, json: bool) -> None:
         super().__init__(console)
-        self.finished = False
+        self.ended_early: Result | None = None
         self._json = json
 
     def linger(self, plan: Plan, checks: tuple[Check, ...], shell: Callable[[], None]) -> None:
@@ -41,11 +41,12 @@ class _Watcher(Screen):
         shell()
         print(file=sys.stderr)
 
+    def failed(self, result: Result) -> None:
+        """Keep what is known for the JSON document."""
+        self.ended_early = result
+
     def finish(self, result: Result) -> None:
-        """Show the result once."""
-        if self.finished:
-            return
-        self.finished = True
+        """Show the result."""
         if self._json:
             print(result.document(), flush=True)
         else:
@@ -87,9 +88,7 @@ def run(  # noqa: PLR0913  one parameter per option
         Parameter(help="tcp: TCP as well; full: rates without loss too, and more of all."),
     ] = CostLevel.BRIEF,
     keep: Annotated[bool, flag("A root shell in the lab host before the undo.")] = False,
-    fresh: Annotated[
-        bool, flag("Boot the guests instead of going on from where the last run kept them.")
-    ] = False,
+    fresh: Fresh = False,
     out: Annotated[Path | None, Parameter(help="Folder for the results.")] = None,
     sabotage: Annotated[
         str | None, Parameter(help="Build a fault in, to see its check turn red.")
@@ -122,9 +121,11 @@ def carry_out(request: RunRequest, *, json: bool) -> Result:
         with watcher:
             result = run_request(request, watcher)
     except LabError as error:
-        if json and not watcher.finished:
-            document = failed_result(request.topology, request.on.place, error).document()
-            print(document, flush=True)
+        if json:
+            known = watcher.ended_early
+            if known is None or known.status != error.status:  # nothing began, or Ctrl-C came after
+                known = failed_result(request.topology, request.on.place, error)
+            print(known.document(), flush=True)
         raise
     watcher.finish(result)
     return result

@@ -24,7 +24,7 @@ def shell(
     wanted = WantedPlace(accelerator=accel)
     with (
         Screen(Console(stderr=True)) as screen,
-        open_place(wanted, facts_of(wanted), Record(screen), screen) as place,
+        open_place(wanted, facts_of(wanted), Record(screen)) as place,
     ):
         screen.rest()
         print("a root shell in the lab host; Ctrl-] ends it", file=sys.stderr)

@@ -7,13 +7,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lab.cli.options import Json, Set, Tester, Topology, Uplink, settings
+from lab.cli.options import AttachOption, Fresh, Json, Set, Tester, Topology, Uplink, settings
+from lab.cli.report import check_page, write_page
 from lab.cli.run import carry_out
-from lab.errors import CannotError, UsageError
+from lab.errors import LabError
 from lab.here.ports import Ports
 from lab.labhost.accelerator import Choice
 from lab.places import WantedPlace
-from lab.plan.data import Place
+from lab.plan.data import Attach, Place
 from lab.report.life import Life, told
 from lab.report.trace.perfetto import perfetto as perfetto_json
 from lab.run import RunRequest, TraceRequest
@@ -33,6 +34,7 @@ def trace(  # noqa: PLR0913  one parameter per option
     uplink: Uplink = "",
     tester: Tester = "",
     json: Json = False,
+    attach: AttachOption = Attach.COLD,
     nic: Annotated[
         str | None, Parameter(help="GUEST or GUEST.NIC, by default the first one.")
     ] = None,
@@ -42,31 +44,33 @@ def trace(  # noqa: PLR0913  one parameter per option
     perfetto: Annotated[
         Path | None, Parameter(help="Write the time line for ui.perfetto.dev here, too.")
     ] = None,
+    fresh: Fresh = False,
     out: Annotated[Path | None, Parameter(help="Folder for the results.")] = None,
     sabotage: Annotated[
         str | None, Parameter(help="Build a fault in, to see where the packet gets lost.")
     ] = None,
 ) -> int:
     """Follow one packet to the guest and back, step by step."""
-    if perfetto and not perfetto.absolute().parent.is_dir():
-        raise UsageError(f"there is no folder {perfetto.absolute().parent}")
+    if perfetto:
+        check_page(perfetto)
     request = RunRequest(
         topology=topology,
         settings=settings(set_),
         on=WantedPlace(on, accel, Ports(uplink, tester)),
         sabotage=sabotage,
+        attach=attach,
         trace=TraceRequest(nic, size),
         out=out,
+        fresh=fresh,
     )
     result = carry_out(request, json=json)
-    for life in told(result.life)[:1]:
-        if perfetto:
-            _write(perfetto, life)
+    if perfetto:
+        _write(perfetto, told(result.life))
     return result.status
 
 
-def _write(file: Path, life: Life) -> None:
-    try:
-        file.write_text(perfetto_json(life))
-    except OSError as error:
-        raise CannotError(f"{file} cannot be written: {error.strerror}") from error
+def _write(file: Path, lives: tuple[Life, ...]) -> None:
+    """The first of those that are shown."""
+    if not lives:
+        raise LabError(f"{file} is not written: no packet was seen on its way")
+    write_page(file, perfetto_json(lives[0]))

@@ -52,6 +52,8 @@ def _build(name: str, progress: Progress, cache: Cache, *, refresh: bool) -> Ima
         with cache.locked(progress) as work:
             # Another build may have finished while this one waited for the lock.
             image = None if refresh else cache.find(name, recipe.digest(name))
+            if image is None:
+                cache.discard_unsound(name, recipe.digest(name))
             return image or _build_all(work, cache, progress, refresh=refresh)[name]
     except OSError as error:
         if is_disk_full(error):

@@ -8,7 +8,8 @@
       lock                         flock: one build or clean-up at a time
 
 A file whose stamp (inode, times, size) is the recorded one was not written since and is trusted;
-otherwise its hash decides, and an image with any other content is removed, never used.
+otherwise its hash decides, and an image with any other content is never used. The next build
+removes it.
 """
 
 from __future__ import annotations
@@ -18,16 +19,20 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 import platformdirs
 from pydantic import ValidationError
 
+from lab.errors import CannotError
 from lab.images import recipe
+from lab.images.failure import disk_full, is_disk_full
 from lab.images.image import FileRecord, Image, Manifest, Stamp
 from lab.images.package import Package
 from lab.images.progress import Progress
@@ -71,15 +76,16 @@ class Cache:
         return self.top / "building"
 
     def find(self, name: str, recipe_digest: str) -> Image | None:
-        """The newest sound image of a recipe; unsound ones are removed on the way."""
-        candidates = []
-        for folder in self.images.glob(f"{name}-{recipe_digest[:12]}-*"):
-            finding = check(folder)
+        """The newest sound image of a recipe."""
+        candidates = [finding.image for finding in self._check(name, recipe_digest)]
+        sound = (image for image in candidates if image)
+        return max(sound, key=lambda image: image.manifest.created, default=None)
+
+    def discard_unsound(self, name: str, recipe_digest: str) -> None:
+        """Remove the images of a recipe that are not what was built. Only inside `locked`."""
+        for finding in self._check(name, recipe_digest):
             if finding.image is None:
-                discard(folder)
-            else:
-                candidates.append(finding.image)
-        return max(candidates, key=lambda image: image.manifest.created, default=None)
+                discard(finding.folder)
 
     def add(self, work: Path, manifest: Manifest) -> Image:
         """Make a finished work folder an image: on disk in full first, then renamed."""
@@ -96,10 +102,11 @@ class Cache:
 
     @contextmanager
     def locked(self, progress: Progress) -> Iterator[Path]:
-        """Hold the cache's lock; yields an empty work folder that is gone afterwards."""
-        self.top.mkdir(parents=True, exist_ok=True)
-        with (self.top / "lock").open("w") as lock:
-            _acquire(lock.fileno(), progress)
+        """Hold the cache's lock; yields an empty work folder that is gone afterwards.
+
+        Raises CannotError where the cache cannot be made.
+        """
+        with self._lock(progress):
             # Whoever left something here has no lock any more: it was interrupted.
             shutil.rmtree(self.building, ignore_errors=True)
             self.building.mkdir()
@@ -107,6 +114,25 @@ class Cache:
                 yield self.building
             finally:
                 shutil.rmtree(self.building, ignore_errors=True)
+
+    def entries(self, pattern: str) -> list[Path]:
+        """The folders of images. Raises CannotError where one may not look."""
+        try:
+            return sorted(self.images.glob(pattern))
+        except OSError as error:
+            raise _unusable(self.top, error) from error
+
+    def _check(self, name: str, recipe_digest: str) -> list[Finding]:
+        return [check(each) for each in self.entries(f"{name}-{recipe_digest[:12]}-*")]
+
+    def _lock(self, progress: Progress) -> IO[str]:
+        file = self.top / "lock"
+        while True:
+            lock = _opened(file)
+            _acquire(lock.fileno(), progress)
+            if _is(lock, file):
+                return lock
+            lock.close()  # the whole cache was removed while we waited
 
 
 def default() -> Cache:
@@ -132,15 +158,15 @@ def prune(progress: Progress, cache: Cache | None = None) -> int:
     Returns the number of bytes freed. Waits for a build that is under way.
     """
     cache = cache or default()
-    before = _bytes(cache.top)
     with cache.locked(progress):
+        before = size(cache.top)
         current = [cache.find(name, recipe.digest(name)) for name in recipe.NAMES]
         keep = {image.folder for image in current if image}
         for folder in cache.images.glob("*"):
             if folder not in keep:
                 discard(folder)
         shutil.rmtree(cache.packages, ignore_errors=True)
-    return before - _bytes(cache.top)
+        return before - size(cache.top)
 
 
 def check(folder: Path, *, full: bool = False) -> Finding:
@@ -164,7 +190,8 @@ def check(folder: Path, *, full: bool = False) -> Finding:
             renewed[file] = FileRecord(sha256=record.sha256, stamp=stamp)
     if renewed:
         manifest = manifest.model_copy(update={"files": manifest.files | renewed})
-        _write(folder / MANIFEST, manifest.model_dump_json())
+        with suppress(OSError):  # only a short cut: the next one hashes again
+            _write(folder / MANIFEST, manifest.model_dump_json())
     return Finding(folder, Image(folder=folder, manifest=manifest), "")
 
 
@@ -213,24 +240,49 @@ def discard(folder: Path) -> None:
 def _check_file(path: Path, record: FileRecord, *, full: bool) -> tuple[str, Stamp]:
     try:
         stamp = Stamp.of(path)
-    except OSError:
+        if stamp == record.stamp and not full:
+            return "", stamp
+        if stamp.size != record.stamp.size:
+            return f"has {stamp.size} bytes instead of {record.stamp.size}", stamp
+        if sha256(path) != record.sha256:
+            return "has other content than was built", stamp
+    except OSError:  # another clean-up may remove it while we read
         return "is missing", record.stamp
-    if stamp == record.stamp and not full:
-        return "", stamp
-    if stamp.size != record.stamp.size:
-        return f"has {stamp.size} bytes instead of {record.stamp.size}", stamp
-    if sha256(path) != record.sha256:
-        return "has other content than was built", stamp
     return "", stamp
 
 
 def _findings(cache: Cache, *, full: bool) -> Iterable[Finding]:
-    for folder in sorted(cache.images.glob("[!.]*")):
+    for folder in cache.entries("[!.]*"):
         yield check(folder, full=full)
 
 
 def _folder_name(manifest: Manifest) -> str:
     return f"{manifest.name}-{manifest.recipe[:12]}-{manifest.digest[:16]}"
+
+
+def _opened(file: Path) -> IO[str]:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return file.open("w")
+    except OSError as error:
+        raise _unusable(file.parent, error) from error
+
+
+def _unusable(top: Path, error: OSError) -> CannotError:
+    if is_disk_full(error):
+        return disk_full("the images", top)
+    return CannotError(
+        f"the cache {top} cannot be used: {error.strerror}",
+        hint="point XDG_CACHE_HOME at a folder of yours",
+    )
+
+
+def _is(file: IO[str], path: Path) -> bool:
+    """Whether the open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _acquire(descriptor: int, progress: Progress) -> None:
@@ -257,5 +309,11 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _bytes(top: Path) -> int:
-    return sum(path.lstat().st_size for path in top.rglob("*") if path.is_file())
+def size(top: Path) -> int:
+    """Bytes of all files below; some of them come and go meanwhile."""
+    total = 0
+    for path in top.rglob("*"):
+        with suppress(FileNotFoundError):
+            status = path.lstat()
+            total += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return total

@@ -4,7 +4,8 @@ A file test on /dev/kvm proves nothing: there are machines where it opens, answe
 hangs on the first real kernel (nested clouds). So KVM is used after a guest has *booted* on it
 within a deadline, and only when that guest saw svm or vmx among its CPU flags: the lab host runs
 guests of its own under KVM, and without nested virtualisation TCG serves them better. The finding
-is kept for this boot of the machine, this QEMU and this image.
+is kept for this boot of the machine, this QEMU and this image; that no guest booted for an hour,
+because the machine may just have been busy.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from lab.labhost.machine import Accelerator
 from lab.labhost.process import Program, ended, running
 
 PROBE_SECONDS = 10.0
+_DOUBTED_SECONDS = 3600.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _KVM = Path("/dev/kvm")
 _FILE = "accelerator.json"
@@ -127,13 +129,13 @@ def judge(console: str, otherwise: str) -> Finding:
     return Finding(False, otherwise)
 
 
-def find_out(spec: ProbeSpec, cache: Path, rundir: Path) -> Finding:
-    """What is known of KVM here; a guest is booted under it where nothing is."""
+def find_out(spec: ProbeSpec, cache: Path, rundir: Path, *, anew: bool = False) -> Finding:
+    """What is known of KVM here; a guest is booted under it where nothing is, or ``anew``."""
     try:
         os.close(os.open(_KVM, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
         return Finding(False, f"{_KVM} cannot be opened: {error.strerror}")
-    return remembered(cache / _FILE, _key(spec), lambda: probe(spec, rundir))
+    return remembered(cache / _FILE, _key(spec), lambda: probe(spec, rundir), anew=anew)
 
 
 def known(spec: ProbeSpec, cache: Path) -> Finding | None:
@@ -141,9 +143,11 @@ def known(spec: ProbeSpec, cache: Path) -> Finding | None:
     return _kept(cache / _FILE, _key(spec))
 
 
-def remembered(file: Path, key: str, find_out: Callable[[], Finding]) -> Finding:
+def remembered(
+    file: Path, key: str, find_out: Callable[[], Finding], *, anew: bool = False
+) -> Finding:
     """The finding kept in ``file`` under ``key``, or a fresh one, which replaces it there."""
-    kept = _kept(file, key)
+    kept = None if anew else _kept(file, key)
     if kept is not None:
         return kept
     finding = find_out()
@@ -163,8 +167,10 @@ def _key(spec: ProbeSpec) -> str:
 def _kept(file: Path, key: str) -> Finding | None:
     with suppress(OSError, ValueError, TypeError, KeyError):
         kept = json.loads(file.read_text())
-        if kept["key"] == key:
-            return Finding(**kept["finding"])
+        finding = Finding(**kept["finding"])
+        recent = abs(time.time() - file.stat().st_mtime) < _DOUBTED_SECONDS
+        if kept["key"] == key and (finding.boots or recent):
+            return finding
     return None
 
 

@@ -21,9 +21,10 @@ _SAID = "said.json"
 
 
 class Said(BaseModel):
-    """What a lab host had said when it was kept: its hello, and its call's events but the stages.
+    """What a lab host had said when it was kept: its hello, and what is still true of its call.
 
-    ``call`` is the number of the call that rests, ``date`` when that was (ISO 8601, local time).
+    ``events`` are those of the call, without stages. ``call`` is the number of the call that rests,
+    ``date`` when that was (ISO 8601, local time).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -88,10 +88,6 @@ class Labhost:
         """QEMU's process id on this machine."""
         return self.machine.process.pid
 
-    def console(self) -> bytes:
-        """All that it wrote on its console, as a kernel does that panics."""
-        return self.machine.process.program.console.read_bytes()
-
     def call(
         self, entry: str, argument: dict[str, Any], deadline: float
     ) -> Iterator[tuple[dict[str, Any], bytes]]:
@@ -129,7 +125,7 @@ class Labhost:
                 self._keep(tuple(before))
                 self.machine.channel.say(json.dumps(argument))
                 continue
-            if event["event"] != "stage":
+            if event["event"] not in {"stage", "alive"}:
                 before.append(event)
             yield event, attachment
 

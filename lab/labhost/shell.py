@@ -30,7 +30,8 @@ def bridge(shell: socket.socket, keyboard: IO[str], screen: IO[str]) -> bool:
         # new line brings a prompt.
         size = os.get_terminal_size(keyboard.fileno())
         known = f"stty rows {size.lines} cols {size.columns}" if size.lines else ""
-        shell.sendall(f"{known}\n".encode())
+        if not _said(shell, f"{known}\n".encode()):
+            return True
         return _copy(shell, keyboard.fileno(), screen.fileno())
 
 
@@ -38,15 +39,33 @@ def _copy(shell: socket.socket, keyboard: int, screen: int) -> bool:
     while True:
         readable, _, _ = select.select([shell.fileno(), keyboard], [], [])
         if shell.fileno() in readable:
-            output = shell.recv(65536)
+            output = _heard(shell)
             if not output:
                 return True
             _write_all(screen, output)
         if keyboard in readable:
             keys = os.read(keyboard, 4096)
-            shell.sendall(keys.split(_END, 1)[0])
+            if not _said(shell, keys.split(_END, 1)[0]):
+                return True
             if not keys or _END in keys:
                 return False
+
+
+def _heard(shell: socket.socket) -> bytes:
+    """What came; nothing where the other side has ended, even with keys of ours unread."""
+    try:
+        return shell.recv(65536)
+    except ConnectionResetError:
+        return b""
+
+
+def _said(shell: socket.socket, keys: bytes) -> bool:
+    """Whether there is still somebody to hear it."""
+    try:
+        shell.sendall(keys)
+    except ConnectionError:
+        return False
+    return True
 
 
 def _write_all(fd: int, data: bytes) -> None:

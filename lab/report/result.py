@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from lab.data import Data
-from lab.errors import LabError, StartError, TopologyError
+from lab.errors import LabError, TopologyError
 from lab.evidence.carrier import CarrierEvidence
 from lab.evidence.whole import Evidence
 from lab.plan.data import Carrier, Direction, Place, Plan
@@ -141,7 +141,6 @@ def commands_in(evidence: Evidence) -> dict[str, str]:
 
 def problem_of(error: LabError) -> Problem:
     """An error as data; ``kind`` is its class."""
-    started = error if isinstance(error, StartError) else StartError("")
     mistakes = error.mistakes if isinstance(error, TopologyError) else ()
     return Problem(
         kind=type(error).__name__,
@@ -149,9 +148,9 @@ def problem_of(error: LabError) -> Problem:
         hint=error.hint,
         status=error.status,
         mistakes=tuple(str(mistake) for mistake in mistakes),
-        argv=started.argv,
-        returncode=started.returncode,
-        output=started.output,
+        argv=error.argv,
+        returncode=error.returncode,
+        output=error.output,
     )
 
 

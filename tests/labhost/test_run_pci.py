@@ -16,6 +16,7 @@ from zipfile import ZipFile
 
 import pytest
 
+from lab.errors import CannotError
 from lab.images import cache
 from lab.images.build import ensure
 from lab.images.progress import Silent
@@ -198,7 +199,7 @@ def test_refused_with_the_reason_and_put_back(refusal: Refusal, labhost: Labhost
         events = inside(labhost, refusal.entry, **argument)
     finally:
         inside(labhost, "sh", line=refusal.after)
-    assert events[-1]["kind"] == "CannotError"
+    assert events[-1]["status"] == CannotError.status
     assert refusal.reason in events[-1]["message"]
     assert {"event": "undone", "left": []} in events
     assert inside(labhost, "driver") == [{"driver": "igb", "vfs": 0}]

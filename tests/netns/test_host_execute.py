@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.errors import StartError
 from lab.events import Event
 from lab.execute import execute
 from lab.host.host import Host
@@ -66,7 +67,7 @@ def dead(host: Host, tmp_path: Path) -> list[tuple[Event, bytes]]:
 def test_the_failure_comes_last_and_whole(dead: list[tuple[Event, bytes]]) -> None:
     failed = dead[-1][0]
     assert failed.event == "failed"
-    assert failed.kind == "StartError"
+    assert failed.status == StartError.status
     assert failed.message == "guest g1 ended early: exit status 3"
     assert failed.returncode == 3
     assert failed.argv[:2] == ("sh", "-c")

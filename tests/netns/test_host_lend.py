@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lab import rundir
 from lab.errors import CannotError, UsageError
 from lab.host import lend as lending
 from lab.host.host import Host
@@ -22,8 +23,11 @@ pytestmark = pytest.mark.netns
 
 ROOT = Path(__file__).parents[2]
 KILLED = f"""
-import os, signal
+import os, signal, sys
+from pathlib import Path
+from lab import rundir
 from lab.host.lend import lend
+rundir._ROOTS = Path(sys.argv[1])
 with lend({{"{HOST}": "near", "{WIRE}": "far"}}):
     print("lent", flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -37,8 +41,7 @@ def ip(*words: str) -> None:
 @pytest.fixture(autouse=True)
 def pair(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     del host  # the test is in a namespace of its own from here on
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
-    (tmp_path / "runtime").mkdir(mode=0o700)
+    monkeypatch.setattr(rundir, "_ROOTS", tmp_path / "state")
     ip("link", "add", "near", "address", "52:54:00:00:00:07", "type", "veth", "peer", "name", "far")
     ip("link", "set", "near", "mtu", "1400", "up")
     ip("address", "add", "192.0.2.1/24", "dev", "near")
@@ -46,7 +49,7 @@ def pair(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def state_folders(tmp_path: Path) -> list[Path]:
-    return list((tmp_path / "runtime").rglob("ports-*"))
+    return list((tmp_path / "state").glob("ports-*"))
 
 
 def test_a_port_is_away_and_comes_back_as_it_was(host: Host, tmp_path: Path) -> None:
@@ -78,7 +81,7 @@ def test_what_a_run_changed_is_put_back() -> None:
 def test_a_killed_run_is_put_back_by_the_next(host: Host, tmp_path: Path) -> None:
     before = inspect(HOST, "near"), inspect(WIRE, "far")
     done = subprocess.run(
-        [sys.executable, "-c", KILLED],
+        [sys.executable, "-c", KILLED, str(tmp_path / "state")],
         capture_output=True,
         check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT)},

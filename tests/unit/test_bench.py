@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from bench import __main__ as bench
 from bench.__main__ import DOCS, NAMES
 from bench.figures import Finding, Findings, aimed, at_most, difference, markdown, placed, row
 from bench.guests import NUMBERS, topology
+from lab.errors import CannotError, StartError
 from lab.model.load import load_topology
 
 
@@ -61,6 +64,37 @@ def test_the_page_holds_the_figures_that_programs_read() -> None:
     file, page = DOCS / "performance.json", DOCS / "performance.md"
     findings = Findings.model_validate_json(file.read_bytes())
     assert page.read_text() == placed(page.read_text(), markdown(findings))
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (CannotError("no KVM"), CannotError.status),
+        (FileNotFoundError(2, "No such file", "vng"), StartError.status),
+        (subprocess.CalledProcessError(1, ["vng"]), StartError.status),
+        (subprocess.TimeoutExpired(["vng"], 60), StartError.status),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_one_that_cannot_be_had_stops_nothing(
+    error: Exception,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    good = Finding(title="good", date="a day", machine="a CPU", seconds=1, rows=())
+    kept: list[str] = []
+
+    def run(name: str) -> Finding:
+        if name == NAMES[0]:
+            raise error
+        return good
+
+    monkeypatch.setattr(bench, "run", run)
+    monkeypatch.setattr(bench, "keep", lambda name, _: kept.append(name))
+    assert bench.main(list(NAMES[:2])) == status
+    assert kept == [NAMES[1]]
+    assert f"{NAMES[0]}:" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", NAMES)

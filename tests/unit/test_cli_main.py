@@ -68,7 +68,10 @@ def test_help_is_fast() -> None:
         ),
         (["trace", "vhost", "--size", "9"], "60 to 1514 bytes, not 9", ""),
         (["trace", "vhost", "--nic", "me"], "vhost has no NIC 'me'", "guest.nic0"),
-        (["trace", "vhost", "--perfetto", "/no/where/x"], "there is no folder /no/where", ""),
+        (["trace", "failover", "--attach", "hotplug"], "failover migrates its guest", "leave out"),
+        (["run", "vhost", "--set", "queues=2", "--set", "queues=4"], "queues twice: 2 and 4", ""),
+        (["all", "vhost", "vhosst"], "there is no topology 'vhosst'", "did you mean vhost?"),
+        (["ladder", "vhost", "./x.yaml"], "No such file", ""),
         (["cmdline", "vhost", "--guest", "me"], "vhost has no guest 'me'", "it has guest"),
         (["shell"], "a shell needs a terminal", "lab run"),
     ],
@@ -88,7 +91,8 @@ def test_usage_errors_are_one_line_and_a_hint(
 
 
 def test_here_is_refused_with_the_reason() -> None:
-    done = lab("run", "vhost", "--on", "here", "--json")
+    """On every machine: none gives its own PCI devices away."""
+    done = lab("run", "passthrough", "--on", "here", "--json")
     document = json.loads(done.stdout)
     assert done.returncode == document["status"] == 3
     assert document["outcome"] == "error"
@@ -118,6 +122,22 @@ def test_cmdline_prints_a_script_with_the_qemu_line() -> None:
     assert command.stdout.rstrip() in script.stdout
     check = subprocess.run(["bash", "-n"], input=script.stdout, text=True, check=False)
     assert check.returncode == 0
+
+
+@pytest.mark.parametrize("command", [["trace", "vhost", "--perfetto"], ["ladder", "--html"]])
+def test_a_file_that_cannot_be_written_is_told_before_the_run(
+    command: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    done = lab(*command, str(tmp_path / "file/x.json"), cwd=tmp_path)
+    assert done.returncode == 3
+    assert "x.json cannot be written" in done.stderr
+
+
+def test_cmdline_knows_where_a_guest_migrates_to() -> None:
+    done = lab("cmdline", "failover", "--guest", "guest-target")
+    assert done.returncode == 0
+    assert "-incoming" in done.stdout
 
 
 def test_cmdline_prints_what_qmp_is_told_later() -> None:
@@ -228,3 +248,8 @@ def test_a_fault_of_our_own_is_told_where_no_file_can_be_written(
 
 def test_settings_may_hold_equals_signs() -> None:
     assert settings(("a=1", "b=c=d", "e=")) == {"a": "1", "b": "c=d", "e": ""}
+
+
+def test_a_parameter_is_set_once() -> None:
+    with pytest.raises(UsageError, match="--set gives queues twice: 2 and 4"):
+        settings(("queues=2", "queues=4"))

@@ -20,6 +20,7 @@ from lab.images.failure import is_disk_full
 from lab.images.image import Image
 from lab.images.package import Package
 from lab.images.progress import Silent
+from tests.unprivileged import closed
 
 QEMU = Package(name="qemu", version="1:10.0.13", file="q.deb", bytes=1, sha256="0" * 64)
 SPAWN = multiprocessing.get_context("spawn")
@@ -83,11 +84,20 @@ def test_a_sound_image_is_found_and_knows_its_packages(top: Cache) -> None:
 @pytest.mark.parametrize(
     "damage", [truncate, alter_one_byte, remove_file, cut_manifest, alter_manifest]
 )
-def test_a_damaged_image_is_removed(top: Cache, damage: Callable[[Image], None]) -> None:
+def test_a_damaged_image_is_not_used_and_removed_by_the_next_build(
+    top: Cache, damage: Callable[[Image], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     image = make(top)
     damage(image)
     assert find(top) is None
-    assert not image.folder.exists()
+    assert image.folder.exists()
+
+    def build_all(_work: Path, *_: object, **__: object) -> dict[str, Image]:
+        assert not image.folder.exists()
+        return {"guest": image}
+
+    monkeypatch.setattr(build, "_build_all", build_all)
+    assert build.ensure("guest", Silent(), cache=top) == image
 
 
 def test_verify_names_the_damage_and_changes_nothing(top: Cache) -> None:
@@ -177,6 +187,64 @@ def test_a_second_build_waits_says_so_and_finds_the_first_ones_image(top: Cache)
     assert stages.get() == "found"
     other.join(30)
     assert other.exitcode == 0
+
+
+def remove_all(top: Path, stages: SimpleQueue[str]) -> None:
+    """What `lab images prune --all` does."""
+    with Cache(top).locked(Recorder(stages)):
+        stages.put("has it")
+        shutil.rmtree(top)
+
+
+def test_whoever_waits_while_all_is_removed_has_a_lock_of_the_new_cache(top: Cache) -> None:
+    removing: SimpleQueue[str] = SPAWN.SimpleQueue()
+    waiting: SimpleQueue[str] = SPAWN.SimpleQueue()
+    with top.locked(Silent()):
+        remover = SPAWN.Process(target=remove_all, args=(top.top, removing))
+        remover.start()
+        assert removing.get() == "wait for another build"
+        # Both wait for one lock, and either may have it first.
+        builder = SPAWN.Process(target=second_build, args=(top.top, waiting))
+        builder.start()
+        assert waiting.get() == "wait for another build"
+    for each in (remover, builder):
+        each.join(30)
+        assert each.exitcode == 0
+
+
+def test_the_lock_that_was_removed_is_none(top: Cache) -> None:
+    with top.locked(Silent()):
+        lock = top.top / "lock"
+        with lock.open() as file:
+            assert cache._is(file, lock)
+            lock.unlink()
+            assert not cache._is(file, lock)
+            lock.touch()
+            assert not cache._is(file, lock)
+
+
+def test_files_that_go_while_they_are_counted_are_not_missed(
+    top: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(top)
+    gone = [top.top / "gone"]
+    monkeypatch.setattr(Path, "rglob", lambda *_: iter(gone))
+    assert cache.size(top.top) == 0
+
+
+def test_a_cache_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    with closed(tmp_path / "closed") as folder:
+        with pytest.raises(CannotError, match=r"closed/hoplab cannot be used: Permission") as told:
+            build.ensure("guest", Silent(), cache=Cache(folder / "hoplab"))
+        with pytest.raises(CannotError, match="cannot be used"):
+            cache.list_images(Cache(folder / "hoplab"))
+    assert "XDG_CACHE_HOME" in told.value.hint
+
+
+def test_a_cache_below_a_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotError, match="cannot be used: Not a directory"):
+        build.ensure("guest", Silent(), cache=Cache(tmp_path / "file/hoplab"))
 
 
 def build_on_a_full_disk(top: Path, answers: SimpleQueue[str]) -> None:

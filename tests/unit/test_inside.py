@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from threading import Timer
+from typing import Any
 
 import pytest
 
+from lab import inside
 from lab.events import Event, Held, Observed, Undone
+from lab.execute import Pauses
 from lab.inside import line
+from lab.model.load import load_topology
+from lab.plan.build import build
+from lab.plan.places import labhost_facts
 from lab.record import Record
 from lab.results import open_results
 from tests import sample
@@ -74,3 +83,38 @@ def test_the_look_comes_between_evidence_and_undo(tmp_path: Path) -> None:
     with open_results(tmp_path / "results", "vhost") as folder:
         record.follow(stream, folder, lambda: hearer.heard.append("look"))
     assert hearer.heard == ["observed", "held", "look", "undone"]
+
+
+@pytest.mark.parametrize("pause", ["pause", "keep"])
+def test_what_takes_long_is_known_to_be_alive_but_what_rests_is_silent(
+    pause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = build(load_topology("vhost", {}), labhost_facts()).model_dump(mode="json")
+    argument = {"plan": plan, "wall": time.time(), pause: True}
+    said: SimpleQueue[str] = SimpleQueue()
+    ways = {"pause": "ready", "keep": "hold"}
+
+    def rests() -> bytes:
+        while not said.empty():
+            said.get()
+        with pytest.raises(Empty):
+            said.get(timeout=0.2)
+        return json.dumps(argument).encode()
+
+    def long(_plan: object, _emit: object, _folder: Path, pauses: Pauses) -> None:
+        assert said.get(timeout=10) == "alive"
+        getattr(pauses, ways[pause])()
+        assert said.get(timeout=10) == "alive"
+
+    def emit(event: dict[str, Any], _attachment: bytes) -> None:
+        said.put(event["event"])
+
+    monkeypatch.setattr(inside, "execute", long)
+    monkeypatch.setattr(inside, "line", rests)
+    monkeypatch.setattr(inside, "_FOLDERS", tmp_path)
+    monkeypatch.setattr(inside, "_ALIVE_SECONDS", 0.01)
+    inside.main(argument, emit)
+    while not said.empty():
+        assert said.get() == "alive"
+    with pytest.raises(Empty):
+        said.get(timeout=0.05)

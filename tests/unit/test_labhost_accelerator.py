@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from pathlib import Path
@@ -24,6 +25,7 @@ from lab.labhost.machine import Accelerator
 
 GOOD = Finding(True, "")
 BAD = Finding(False, "no kernel booted")
+NOT_NESTED = Finding(False, "KVM works but offers no nested virtualisation (svm or vmx)")
 
 
 @pytest.mark.parametrize(
@@ -33,7 +35,7 @@ BAD = Finding(False, "no kernel booted")
         ("hoplab-probe: ok vmx\r\n", GOOD),
         (
             "hoplab-probe: ok \n",
-            Finding(False, "KVM works but offers no nested virtualisation (svm or vmx)"),
+            NOT_NESTED,
         ),
         ("Linux version 6.12\n", BAD),
         ("", BAD),
@@ -100,6 +102,25 @@ def test_finding_is_kept_for_its_key_alone(tmp_path: Path) -> None:
     assert remembered(file, "boot 1", lambda: GOOD) == GOOD
     assert remembered(file, "boot 1", lambda: BAD) == GOOD
     assert remembered(file, "boot 2", lambda: BAD) == BAD
+
+
+@pytest.mark.parametrize(("finding", "now"), [(GOOD, GOOD), (NOT_NESTED, NOT_NESTED), (BAD, GOOD)])
+def test_that_nothing_booted_is_believed_for_an_hour(
+    finding: Finding, now: Finding, tmp_path: Path
+) -> None:
+    file = tmp_path / "accelerator.json"
+    assert remembered(file, "k", lambda: finding) == finding
+    assert remembered(file, "k", lambda: GOOD) == finding
+    before = time.time() - 3601
+    os.utime(file, (before, before))
+    assert remembered(file, "k", lambda: GOOD) == now
+
+
+def test_a_probe_that_is_asked_for_is_made_and_counts(tmp_path: Path) -> None:
+    file = tmp_path / "accelerator.json"
+    assert remembered(file, "k", lambda: BAD) == BAD
+    assert remembered(file, "k", lambda: GOOD, anew=True) == GOOD
+    assert remembered(file, "k", lambda: BAD) == GOOD
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"key": "k", "finding": {"x": 1}}'])

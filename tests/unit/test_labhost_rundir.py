@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from lab import rundir
 from lab.errors import CannotError
-from lab.rundir import open_rundir
+from lab.rundir import open_orphans, open_rundir, open_state
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -44,6 +46,12 @@ def test_folder_is_gone_after_an_error(runtime: Path) -> None:
     with pytest.raises(KeyboardInterrupt), open_rundir():
         raise KeyboardInterrupt
     assert runs(runtime) == []
+
+
+def test_a_session_that_ends_may_take_all_of_it_along(runtime: Path) -> None:
+    with open_rundir():
+        shutil.rmtree(runtime)
+    assert not runtime.exists()
 
 
 def test_two_runs_have_two_folders(runtime: Path) -> None:
@@ -86,6 +94,93 @@ def test_dead_run_is_swept_by_the_next(runtime: Path) -> None:
     assert left.is_dir()
     with open_rundir():
         assert not left.exists()
+
+
+STRESS = """
+from lab.rundir import open_rundir
+for _ in range(150):
+    with open_rundir() as folder:
+        for number in range(10):
+            (folder / str(number)).touch()
+"""
+
+
+def test_runs_that_begin_and_end_at_once_do_not_break_each_other(runtime: Path) -> None:
+    argv = [sys.executable, "-c", STRESS]
+    runs = [
+        subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY) for _ in range(2)
+    ]
+    for each in runs:
+        _, said = each.communicate(timeout=60)
+        assert each.returncode == 0, said
+    assert [each.name for each in (runtime / "hoplab").iterdir()] == [".lock"]
+
+
+def test_a_folder_of_which_only_half_was_removed_is_swept(runtime: Path) -> None:
+    left = runtime / "hoplab" / "run-half"
+    left.mkdir(mode=0o700, parents=True)
+    (runtime / "hoplab").chmod(0o700)
+    (left / "console.log").write_text("no lock any more")
+    with open_rundir():
+        assert not left.exists()
+
+
+INTERRUPTED = """
+import os, signal, threading
+from lab import rundir
+from lab.rundir import open_rundir
+
+def interrupt(number, frame):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGTERM, interrupt)
+# As the thread that draws the live line: the kernel may give it the signal.
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+made = rundir.tempfile.mkdtemp
+
+def mkdtemp(**words):
+    folder = made(**words)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return folder
+
+rundir.tempfile.mkdtemp = mkdtemp
+try:
+    with open_rundir():
+        pass
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_a_run_that_is_interrupted_while_its_folder_is_made_leaves_none(runtime: Path) -> None:
+    argv = [sys.executable, "-c", INTERRUPTED]
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=REPOSITORY, check=True)
+    assert done.stdout == "interrupted\n"
+    assert runs(runtime) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root lends ports")
+def test_what_root_has_to_put_back_is_found_from_another_session(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rundir, "_ROOTS", runtime / "root")
+    with open_state("ports-") as folder:
+        (folder / "journal.json").write_text("[]")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime.parent / "another"))
+    with open_orphans("ports-") as found:
+        assert found == (folder,)
+        (folder / "journal.json").unlink()
+    assert not folder.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root lends ports")
+def test_a_place_for_roots_state_that_is_not_safe_is_told(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (runtime / "root").symlink_to("/tmp")
+    monkeypatch.setattr(rundir, "_ROOTS", runtime / "root")
+    with pytest.raises(CannotError, match="root is not a folder"), open_state("ports-"):
+        pass
 
 
 @pytest.mark.parametrize("how", ["unset", "missing parent is a file", "not writable"])

@@ -84,6 +84,21 @@ def test_it_ends_when_either_end_does(session: Session, pool: ThreadPoolExecutor
     assert bridged.result(SECONDS) is (end == "lab host")
 
 
+def test_a_lab_host_that_dies_with_keys_unread_has_ended(
+    session: Session, pool: ThreadPoolExecutor
+) -> None:
+    """As QEMU does that is killed: the socket is reset."""
+    bridged = pool.submit(bridge, session.shell, session.terminal, session.terminal)
+    assert session.inside.recv(1, socket.MSG_PEEK) == b"\n"
+    session.inside.close()
+    assert bridged.result(SECONDS)
+
+
+def test_keys_that_nobody_takes_end_it(session: Session) -> None:
+    session.inside.close()
+    assert bridge(session.shell, session.terminal, session.terminal)
+
+
 def test_what_is_no_terminal_is_refused(session: Session) -> None:
     with Path(os.devnull).open() as nothing, pytest.raises(UsageError, match="needs a terminal"):
         bridge(session.shell, nothing, session.terminal)

@@ -16,11 +16,12 @@ from lab.report.result import failed_result
 from lab.report.verdict import Outcome
 from tests.rungs import runs
 
-REQUEST = LadderRequest()
+OUT = Path("out")
+REQUEST = LadderRequest(OUT)
 
 
 def test_rounds_are_interleaved() -> None:
-    request = LadderRequest(("virtio", "vhost", "./my.yaml"), rounds=2, out=Path("out"))
+    request = LadderRequest(OUT, ("virtio", "vhost", "./my.yaml"), rounds=2)
     climbed = plan_of(request)
     assert [(each.name, each.round) for each in climbed] == [
         *(("virtio", 1), ("vhost", 1), ("my", 1)),
@@ -36,8 +37,21 @@ def test_every_layer_has_one_guest() -> None:
 
 
 def test_two_rungs_cannot_have_one_name() -> None:
-    with pytest.raises(UsageError, match="same name"):
-        plan_of(LadderRequest(("vhost", "other/vhost.yaml")))
+    with pytest.raises(UsageError, match=r"a/my\.yaml and b/my\.yaml would have one name: my"):
+        plan_of(LadderRequest(OUT, ("vhost", "a/my.yaml", "b/my.yaml")))
+
+
+def test_a_file_that_is_named_like_a_layer_is_none() -> None:
+    layer, mine = plan_of(LadderRequest(OUT, ("macvtap", "./macvtap.yaml"), rounds=1))
+    assert "guests=1" in layer.run.options
+    assert "guests=1" not in mine.run.options
+    assert mine.name == "macvtap.yaml"
+    assert layer.run.out != mine.run.out
+
+
+def test_fresh_goes_to_every_run() -> None:
+    assert all("--fresh" in each.run.options for each in plan_of(replace(REQUEST, fresh=True)))
+    assert not any("--fresh" in each.run.options for each in plan_of(REQUEST))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +102,7 @@ def test_a_run_that_failed_decides_the_status() -> None:
 
 
 def test_runs_are_made_in_order_and_told_and_a_failure_stops_nothing(tmp_path: Path) -> None:
-    request = LadderRequest(("nosuch", "neither"), rounds=2, out=tmp_path)
+    request = LadderRequest(tmp_path, ("nosuch", "neither"), rounds=2)
     begun: list[str] = []
     told: list[tuple[str, int]] = []
     found = climb(
@@ -104,5 +118,5 @@ def test_runs_are_made_in_order_and_told_and_a_failure_stops_nothing(tmp_path: P
 def test_tcp_is_measured_unless_less_is_asked_for() -> None:
     options = {word for each in plan_of(REQUEST) for word in each.run.options}
     assert "tcp" in options
-    brief = LadderRequest(("vhost",), rounds=1, costs=CostLevel.BRIEF)
+    brief = LadderRequest(OUT, ("vhost",), rounds=1, costs=CostLevel.BRIEF)
     assert "brief" in plan_of(brief)[0].run.options

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -14,7 +15,8 @@ from lab.report.rungs import Flag, Ladder
 from tests.golden_file import GOLDEN, compare
 from tests.rungs import runs
 
-LADDER = ladder_of(runs(), LadderRequest(rounds=3), 212.0).model_copy(update={"cpu": "a CPU"})
+REQUEST = LadderRequest(Path(), rounds=3)
+LADDER = ladder_of(runs(), REQUEST, 212.0).model_copy(update={"cpu": "a CPU"})
 
 
 def shown(ladder: Ladder, width: int) -> str:
@@ -46,7 +48,7 @@ def test_a_contradiction_stands_out() -> None:
         replace(run, result=run.result.model_copy(update={"costs": costs}))
         for run in runs()["vhost"]
     ]
-    text = shown(ladder_of({**runs(), "vhost": spoiled}, LadderRequest(), 1.0), 100)
+    text = shown(ladder_of({**runs(), "vhost": spoiled}, LadderRequest(Path()), 1.0), 100)
     assert "CONTRADICTED" in text
     assert "FAIL" in text
     assert "5 of 6 promises kept" in text
@@ -80,7 +82,7 @@ def test_a_flag_names_the_reasons() -> None:
 
 
 def test_one_round_compares_nothing_and_holds_the_promises() -> None:
-    text = shown(ladder_of(runs(wobbles=(1.0,)), LadderRequest(rounds=1), 1.0), 100)
+    text = shown(ladder_of(runs(wobbles=(1.0,)), LadderRequest(Path(), rounds=1), 1.0), 100)
     assert "one round says nothing of its spread" in text
     assert not [sign for sign in "▼▲~=" if sign in text]
     assert "6 of 6 promises kept; 1 round" in text

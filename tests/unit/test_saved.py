@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.cli.main import status
-from lab.errors import LabError, StartError, UsageError
+from lab.errors import CannotError, LabError, StartError, UsageError
 from lab.events import Event
 from lab.plan.data import Place
 from lab.record import Record
@@ -16,6 +16,7 @@ from lab.report.result import Result, failed_result
 from lab.results import ResultsFolder
 from lab.saved import read, save, save_ladder, saved_when_failed
 from tests import pages, sample
+from tests.unprivileged import closed
 
 
 @pytest.fixture
@@ -88,20 +89,25 @@ def ended(error: LabError) -> Result:
 
 
 def test_a_run_that_ends_early_is_reported(folder: ResultsFolder) -> None:
-    listener = Silent()
-    with pytest.raises(StartError), saved_when_failed(folder, Record(listener), ended):
+    listener, told = Silent(), list[Result]()
+    record = Record(listener)
+    with pytest.raises(StartError), saved_when_failed(folder, record, ended, told.append):
         raise StartError("guest ended early", output="Kernel panic")
     saved = read(folder.path)
     assert saved.result.error is not None
+    assert told == [saved.result]
     assert "Kernel panic" in (folder.path / "report.html").read_text()
     assert "report.html" in str(listener.told[-1])
 
 
 def test_a_run_of_which_nothing_came_leaves_no_folder(tmp_path: Path) -> None:
     folder = ResultsFolder(tmp_path / "run", "vhost")
-    with pytest.raises(StartError), saved_when_failed(folder, Record(Silent()), ended):
+    told: list[Result] = []
+    record = Record(Silent())
+    with pytest.raises(StartError), saved_when_failed(folder, record, ended, told.append):
         raise StartError("no lab host")
     assert not folder.path.exists()
+    assert [result.status for result in told] == [StartError.status]
 
 
 def test_lab_report_shows_a_run_again(
@@ -180,3 +186,14 @@ def test_a_ladder_is_not_climbed_for_a_page_that_cannot_be_written(
     save(pages.full(), sample.evidence(), folder)
     assert status(["ladder", "vhost", "--html", str(folder.path)]) == 3
     assert "is not yours to write to" in capsys.readouterr().err
+
+
+def test_a_folder_that_one_may_not_enter_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closed(tmp_path / "closed") as folder:
+        assert status(["report", str(folder)]) == UsageError.status
+        assert "closed/ladder.json cannot be read: Permission denied" in capsys.readouterr().err
+        page = str(folder / "page.html")
+        assert status(["report", str(tmp_path), "--html", page]) == CannotError.status
+        assert "closed is not yours to write to" in capsys.readouterr().err
