@@ -86,7 +86,9 @@ class Case:
             and exchange.sent
         )
         if not found:
-            raise MissingError(f"no {protocol} packet was sent")
+            raise MissingError(
+                f"no {protocol} packet was sent on the way {' or '.join(directions)}"
+            )
         return found
 
     def path(self, direction: Direction) -> Path:

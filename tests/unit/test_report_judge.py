@@ -177,6 +177,14 @@ REMOVED: list[tuple[str, str, Change]] = [
     ("reach.arp", "no arp packet", without("exchanges", exchange("arp"))),
     *(
         (
+            "reach.arp",
+            f"no arp packet was sent on the way {way}",
+            each("exchanges", exchange("arp", way), sent=0, delivered=0),
+        )
+        for way in Direction
+    ),
+    *(
+        (
             f"reach.{protocol}.{way}",
             f"nothing sent with {sample.SIZES[-1]} bytes",
             without("exchanges", one_size(protocol, way)),
