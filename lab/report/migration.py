@@ -135,7 +135,7 @@ class _Move:
         said = f"{len(account.lost)} of {len(account.stream.sent)} lost"
         tail = f"{account.reordered} reordered, {account.duplicated} twice"
         if account.stray:
-            said += f", {len(account.stray)} of them while one path had it alone"
+            said += f", {len(account.stray)} of them in no change of hands"
         return Finding(good=not account.stray, observed=f"{said}, {tail}")
 
     def downtime(self) -> Finding:
