@@ -211,6 +211,16 @@ def test_one_thing_wrong_turns_its_check_red(name: str, words: str, change: Chan
         ({"vf.mac", "vf.vlan", "vf.trust", "vf.spoofchk"}, "said nothing of its VF", now(vfs=())),
         ({"vf.trust"}, "does not say", in_first("vfs", trust=None)),
         ({"vf.mac-fixed"}, "did not try", now(mac_attempts=())),
+        (
+            {"vf.mac-fixed"},
+            "nobody refused the change: sh: ip: not found",
+            in_first("mac_attempts", status=127, said="sh: ip: not found"),
+        ),
+        (
+            {"vf.mac-fixed"},
+            "refused the change: status 0",
+            in_first("mac_attempts", status=0, said=""),
+        ),
         ({"vf.tagged", "vf.untagged"}, "", now(probes=())),
         ({"vf.untagged"}, "no packet was sent without", now(strays=())),
         ({"vf.untagged"}, "not seen on the wire", now(strays=(probe(Direction.IN),))),

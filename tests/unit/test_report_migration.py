@@ -157,6 +157,22 @@ def test_missing_evidence_is_an_error(names: set[str], words: str, changes: dict
     assert all(words in made[name].observed for name in names)
 
 
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [
+        ("0000:01:10.0: VFIO migration is not supported in kernel", Outcome.PASS),
+        ("State blocked by non-migratable device '0000:00:02.0:00.0/vfio'", Outcome.PASS),
+        ("There's a migration process in progress", Outcome.ERROR),
+        ("Parameter 'uri' is invalid", Outcome.ERROR),
+        ("Failed to open file '/run/refused.state': No space left on device", Outcome.ERROR),
+    ],
+)
+def test_only_a_refusal_for_the_vf_is_the_one_that_was_meant(said: str, outcome: Outcome) -> None:
+    made = checks(moved.evidence(refusal=f"QEMU refused migrate: {said}"))
+    assert made["refused"].outcome is outcome
+    assert said in made["refused"].observed
+
+
 def test_no_migration_at_all_is_an_error_of_every_check() -> None:
     made = checks(sample.evidence())
     assert red(made) == CHECKS
