@@ -276,9 +276,10 @@ def test_of_a_pair_that_names_no_hops_the_interrupts_say_who_carries(name: str) 
     assert whats(echo) == whats(lives.life(name))
 
 
-def test_the_gate_is_where_a_hot_plugged_nic_hangs() -> None:
-    plan = hotplugged(unnamed("mtu"))
-    assert lives_in(plan, lives.evidence("mtu")) == lives_in(unnamed("mtu"), lives.evidence("mtu"))
+@pytest.mark.parametrize("name", lives.TOPOLOGIES)
+def test_a_nic_that_was_plugged_in_has_the_same_life(name: str) -> None:
+    evidence = lives.evidence(name)
+    assert lives_in(hotplugged(unnamed(name)), evidence) == lives_in(unnamed(name), evidence)
 
 
 def test_of_events_with_one_stamp_the_last_is_the_later_one() -> None:
