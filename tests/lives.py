@@ -6,13 +6,16 @@ the path.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
-from lab.evidence.life import LifeEvidence
+from lab.evidence.life import LifeEvidence, LinkState
 from lab.evidence.whole import Evidence
 from lab.plan.data import Plan
+from lab.plan.operations import AddMember
 from lab.plan.trace import traced
+from lab.plan.where import HOST, WIRE
 from lab.report.life import Life
 from lab.report.trace.timeline import lives_in
 from tests.plans import plan_of
@@ -31,6 +34,9 @@ TOPOLOGIES = {
 }
 """What was recorded, and of which topology. In ``mtu`` the tap has an MTU of 1400, in ``drop`` a tc
 filter drops marked UDP packets as they come in from the wire."""
+
+PORT = AddMember(device="eth2", bridge="br9")
+_FRAME = re.compile(r" ([\d.]+): (?:net_dev|netif|skb_copy)")
 
 Change = Callable[[LifeEvidence], LifeEvidence]
 
@@ -62,6 +68,36 @@ def without(*words: str) -> Change:
         return seen.model_copy(update={"events": tuple(kept)})
 
     return change
+
+
+def also_heard(seen: LifeEvidence) -> LifeEvidence:
+    """A second port on the cable, with a bridge of somebody else's on it, hears all of it as well.
+
+    It tells of a frame whenever anybody tells of one.
+    """
+    port = LinkState(where=HOST, device=PORT.device, mtu=1500, bridge=PORT.bridge, counters={})
+    heard = "<idle>-0 [001] ..s1. {time}: netif_receive_skb: dev={dev} skbaddr=0bad len={length}"
+    events = (
+        told
+        for line in seen.events
+        for told in (
+            line,
+            *(
+                heard.format(time=found[1], dev=PORT.device, length=seen.size - 14)
+                for found in _FRAME.finditer(line)
+            ),
+        )
+    )
+    first = next(each for each in seen.sightings if each.where == WIRE)
+    here = first.model_copy(update={"where": HOST, "device": PORT.device, "outgoing": False})
+    return seen.model_copy(
+        update={
+            "events": tuple(events),
+            "sightings": (*seen.sightings, here),
+            "before": (*seen.before, port),
+            "after": (*seen.after, port),
+        }
+    )
 
 
 def replaced(old: str, new: str) -> Change:

@@ -13,7 +13,7 @@ from lab.evidence.costs import SYSCALLS, VFIO_INTERRUPTS, WAKEUPS
 from lab.plan.data import ProbePlan
 from lab.probe.costs import Costing
 from lab.probe.lane import Monitor
-from lab.probe.qemu import TAP, VFIO, VHOST_NET, Qemu
+from lab.probe.qemu import TAP, VFIO, VHOST_NET, Qemu, virtio_status
 from lab.qmp import RefusedError
 
 
@@ -52,10 +52,8 @@ def carrier_evidence(
 def _vhost_in_qmp(qmp: Monitor, nic: str, missing: list[str]) -> bool | None:
     """Whether QEMU says that vhost has started for a NIC; None where it is not virtio."""
     try:
-        for device in qmp.execute("x-query-virtio"):
-            if f"/{nic}/" in device["path"]:
-                status = qmp.execute("x-query-virtio-status", {"path": device["path"]})
-                return bool(status["vhost-started"])
+        status = virtio_status(qmp, nic)
     except RefusedError as error:
         missing.append(error.message)
-    return None
+        return None
+    return None if status is None else bool(status["vhost-started"])

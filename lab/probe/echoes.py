@@ -43,13 +43,11 @@ class Sent:
     """What became of echoes that were sent at due times.
 
     Those that were answered have a time since they were due, and one since they were sent.
-    ``late_ns`` is by how much the last one left too late: the sender cannot keep up.
     """
 
     sent: int
     since_due_ns: tuple[int, ...]
     since_sent_ns: tuple[int, ...]
-    late_ns: int
 
 
 @dataclass(frozen=True)
@@ -106,14 +104,12 @@ class Echoes:
             came |= self._answers(due.keys(), wanted, None)
             due[echo], left[echo] = wanted, time.time_ns()
             self._send(request)
-        late = time.time_ns() - wanted
         open_ = due.keys() - came.keys()
         came |= self._answers(open_, time.time_ns() + _PATIENCE_NS, len(open_))
         return Sent(
             sent=number,
             since_due_ns=tuple(stamp - due[echo] for echo, stamp in came.items()),
             since_sent_ns=tuple(stamp - left[echo] for echo, stamp in came.items()),
-            late_ns=late,
         )
 
     def flood(self, number: int, pause_ns: int) -> Flood:

@@ -6,7 +6,9 @@ host's loopback device has to be in the same capture.
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import struct
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -24,6 +26,9 @@ from lab.probe.lane import Lane
 from lab.probe.mark import MAGIC, MARK_OFFSET, Packet
 
 _LOOPBACK = "lo"
+# netdevice(7)
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
+_IFREQ = struct.Struct("=16sh22x")
 _CONTROL = 0
 _LOCAL_EXPERIMENT = b"\x88\xb5"  # IEEE 802, so that nobody takes it for something
 _OTHER_MAC = "52:54:00:0d:d0:0d"
@@ -77,10 +82,17 @@ def observe_functions(plan: Plan, host: Host, lanes: Iterable[Lane]) -> Function
 
 
 def send_control(host: Host) -> None:
-    """Send a marked frame, numbered 0, where only the host's own capture sees it."""
+    """Send a marked frame, numbered 0, where only the host's own capture sees it.
+
+    The loopback device of a new namespace is down, and stays up here as long as the namespace does.
+    """
     with host.inside(HOST):
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     with sock:
+        _, flags = _IFREQ.unpack(
+            fcntl.ioctl(sock, _SIOCGIFFLAGS, _IFREQ.pack(_LOOPBACK.encode(), 0))
+        )
+        fcntl.ioctl(sock, _SIOCSIFFLAGS, _IFREQ.pack(_LOOPBACK.encode(), flags | _IFF_UP))
         sock.bind((_LOOPBACK, 0))
         head = bytes(12) + _LOCAL_EXPERIMENT
         sock.send(head + bytes(MARK_OFFSET - len(head)) + MAGIC + _CONTROL.to_bytes(2))

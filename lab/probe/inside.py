@@ -133,7 +133,7 @@ def listen(lane: Lane) -> None:
         _SERVE.format(port=ECHO_PORT, stream_port=STREAM_PORT, patience=PATIENCE),
         _READY.format(programs="1 2 3"),
     )
-    _run(lane.guest, "".join(script), "start capture and echo servers")
+    run(lane.guest, "".join(script), "start capture and echo servers")
 
 
 def watch(guest: Guest, nic: NicEvidence) -> None:
@@ -143,7 +143,7 @@ def watch(guest: Guest, nic: NicEvidence) -> None:
         _START.format(folder=_watching(nic), device=nic.device, expression=FILTER_EXPRESSION),
         _READY.format(programs="1"),
     )
-    _run(guest, "".join(script), "start a capture")
+    run(guest, "".join(script), "start a capture")
 
 
 def send(lane: Lane, patience: int) -> Answers:
@@ -151,7 +151,7 @@ def send(lane: Lane, patience: int) -> Answers:
 
     A step ends after ``patience`` seconds in which nothing came back.
     """
-    result = _run(lane.guest, _send_script(lane, patience), "send its packets")
+    result = run(lane.guest, _send_script(lane, patience), "send its packets")
     said = result.err.strip().splitlines()
     same = said[-1:] == ["same"]
     note = "" if same else " ".join(said) or "the tester received other bytes"
@@ -172,10 +172,10 @@ def send_frames(guest: Guest, nic: NicEvidence, frames: Iterable[bytes]) -> None
     """Let the guest send frames as they are, through one of its NICs. Raises StartError."""
     script = _RAW.format(
         folder=_watching(nic),
-        commands="\n".join(f"printf '{_escaped(frame)}'" for frame in frames),
+        commands="\n".join(f"printf '{escaped(frame)}'" for frame in frames),
         device=nic.device,
     )
-    _run(guest, script, "send frames")
+    run(guest, script, "send frames")
 
 
 def _watching(nic: NicEvidence) -> str:
@@ -184,7 +184,7 @@ def _watching(nic: NicEvidence) -> str:
 
 def _stop(guest: Guest, nic: NicEvidence, folder: str) -> tuple[tuple[Frame, ...], Capture]:
     name = guest.plan.name
-    result = _run(guest, _STOP.format(folder=folder), "end its capture")
+    result = run(guest, _STOP.format(folder=folder), "end its capture")
     dropped = _DROPPED.search(result.err)
     if dropped is None:
         raise StartError(f"guest {name}: tcpdump ended without its summary", output=result.err)
@@ -223,16 +223,17 @@ def _printf(packet: Packet) -> str:
     head = payload[:MARK_LENGTH]
     if packet.kind == "icmp":
         head = echo_request(packet.number, 1, payload)[: 8 + MARK_LENGTH]
-    command = f"printf '{_escaped(head)}%.{len(payload) - MARK_LENGTH}s' \"$F\""
+    command = f"printf '{escaped(head)}%.{len(payload) - MARK_LENGTH}s' \"$F\""
     return command if len(payload) < 4000 else f"{command} | dd bs=65536 iflag=fullblock"
 
 
-def _escaped(data: bytes) -> str:
+def escaped(data: bytes) -> str:
     """Bytes in the format string of printf(1)."""
     return "".join(f"\\{byte:03o}" for byte in data)
 
 
-def _run(guest: Guest, script: str, what: str) -> Ran:
+def run(guest: Guest, script: str, what: str) -> Ran:
+    """Run a script there; ``what`` says in an error what it was to do. Raises StartError."""
     result = guest.run(script)
     if result.returncode:
         raise StartError(

@@ -41,8 +41,8 @@ from lab.probe.watchlist import watch
 
 _WARM_UPS = 10
 _WARM_SIZE = 60
-# A lost packet is waited for as long as this many of the slowest round trips before it, and never
-# less than the seconds: a busy machine may stand still for one.
+# A lost packet is waited for as long as this many of the slowest round trips before it, and where
+# all of these came back never less than the seconds: a busy machine may stand still for one.
 _SLOWER = 20
 _LEAST_SECONDS = 3.0
 _CLOCK_READINGS = 20
@@ -88,7 +88,7 @@ def observe_lives(
     trace = plan.trace
     assert trace is not None
     guest = guests[trace.probe.guest]
-    with _sender(plan.facts.tester, trace, host) as sender, _captures(trace, host) as (wire, path):
+    with _sender(plan.facts.tester, trace, host) as sender, _captures(host) as (wire, path):
         lane = _lane(trace, guest, sender.getsockname()[4].hex(":"))
         threads = threads_of(guest)
         inside.watch(guest, lane.nic)
@@ -123,16 +123,15 @@ def _sender(tester: str, trace: TracePlan, host: Host) -> Iterator[socket.socket
 
 
 @contextmanager
-def _captures(trace: TracePlan, host: Host) -> Iterator[tuple[PacketCapture, PacketCapture]]:
-    """Of the wire and of the host. Where the host should see nothing of the packets, a control
-    shows that its capture was there."""
+def _captures(host: Host) -> Iterator[tuple[PacketCapture, PacketCapture]]:
+    """Of the wire and of the host. It may be right that the host sees nothing of the packets: a
+    control shows that its capture was there."""
     with ExitStack() as stack:
         captures = []
         for where in (WIRE, HOST):
             with host.inside(where):
                 captures.append(stack.enter_context(open_capture(where)))
-        if trace.hops and not any(hop.where == HOST for hop in trace.hops):
-            send_control(host)
+        send_control(host)
         yield captures[0], captures[1]
 
 

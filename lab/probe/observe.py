@@ -63,6 +63,18 @@ class Sent:
 
 
 @dataclass(frozen=True)
+class Watched:
+    """What the captures saw of all lanes and questions, and the kinds of the host's devices."""
+
+    sent: tuple[Sent, ...]
+    heard: tuple[questions.Heard, ...]
+    devices: Mapping[str, str]
+    wire: PacketCapture
+    path: PacketCapture
+    captures: tuple[Capture, ...]
+
+
+@dataclass(frozen=True)
 class Counted:
     """What was counted while a lane's packets crossed."""
 
@@ -90,32 +102,21 @@ def observe(
     """
     with _senders(plan, host) as senders:
         lanes = _lanes(plan, guests, senders[""].getsockname()[4].hex(":"))
-        with _captures(plan, host) as (wire, path):
-            if functions_of(plan):
-                send_control(host)
-            sent = [_send(host, wire, senders, lane) for lane in lanes]
-            heard = questions.put(plan, host, guests, wire)
-            devices = host.kinds(HOST)
-            captures = (
-                *(wire.finish(), path.finish()),
-                *(each.capture for each in sent),
-                *(each.capture for each in heard),
-            )
+        watched = _watched(plan, host, guests, senders, lanes)
         queues = tuple(_queues(host, senders, lanes))
     counted = tuple(_counted(host, lane) for lane in lanes)
     functions = observe_functions(plan, host, lanes)
-    views = [
-        _view(each, in_order(wire.frames, _on_path(plan, each.lane, path.frames))) for each in sent
-    ]
-    answers = [_on_host_clock(each, views) for each in heard]
-    frames = in_order(wire.frames, path.frames, *(view.frames for view in views), *answers)
+    wire, path = watched.wire.frames, watched.path.frames
+    views = [_view(each, in_order(wire, _on_path(plan, each.lane, path))) for each in watched.sent]
+    answers = [_on_host_clock(each, views) for each in watched.heard]
+    frames = in_order(wire, path, *(view.frames for view in views), *answers)
     save(folder / CAPTURE_FILE, pcapng(frames, _names(lanes) | questions.names(plan)), emit)
     return Evidence(
         place=plan.facts.place,
         qemu=next((guest.qemu_version() for guest in guests.values()), ""),
         host_kernel=os.uname().release,
         guests=tuple(guest.evidence() for guest in guests.values()),
-        exchanges=tuple(each for view in views for each in _exchanges(view, wire.frames)),
+        exchanges=tuple(each for view in views for each in _exchanges(view, wire)),
         probes=tuple(each for lane in lanes for each in _probes(lane, frames)),
         carriers=tuple(each.carrier for each in counted),
         exits=tuple(each.exits for each in counted),
@@ -123,17 +124,38 @@ def observe(
         queues=queues,
         rings=tuple(_rings(plan, lanes)),
         clocks=tuple(view.clock for view in views if view.clock),
-        captures=captures,
+        captures=watched.captures,
         functions=functions.seen,
         vfs=functions.vfs,
         mac_attempts=functions.mac_attempts,
         unseen=tuple(unseen(lane.probe, lane.packets, frames) for lane in lanes),
         strays=tuple(marked_probe(lane.probe, lane.stray, frames) for lane in lanes if lane.stray),
         asked=questions.asked(plan, frames),
-        devices=tuple(Device(name=name, kind=kind) for name, kind in devices.items()),
+        devices=tuple(Device(name=name, kind=kind) for name, kind in watched.devices.items()),
         machine=Machine(cpu=machine.cpu(), clock_source=machine.clock_source()),
         missing=tuple(_no_clock(view) for view in views if view.clock is None),
     )
+
+
+def _watched(
+    plan: Plan,
+    host: Host,
+    guests: Mapping[str, Guest],
+    senders: Mapping[str, socket.socket],
+    lanes: tuple[Lane, ...],
+) -> Watched:
+    with _captures(plan, host) as (wire, path):
+        if functions_of(plan):
+            send_control(host)
+        sent = tuple(_send(host, wire, senders, lane) for lane in lanes)
+        heard = tuple(questions.put(plan, host, guests, wire))
+        devices = host.kinds(HOST)
+        captures = (
+            *(wire.finish(), path.finish()),
+            *(each.capture for each in sent),
+            *(each.capture for each in heard),
+        )
+    return Watched(sent, heard, devices, wire, path, captures)
 
 
 @contextmanager

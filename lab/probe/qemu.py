@@ -1,4 +1,7 @@
-"""One QEMU as the kernel shows it: its threads, its open files, its interrupts (proc(5))."""
+"""One QEMU as the kernel shows it: its threads, its open files, its interrupts (proc(5)).
+
+And what it says itself of one of its NICs.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lab.errors import CannotError
-from lab.probe.lane import Guest
+from lab.probe.lane import Guest, Monitor
 
 TAP = "tap"
 VHOST_NET = "vhost-net"
@@ -79,6 +83,18 @@ def vhost_threads(pid: int) -> Iterator[tuple[int, str]]:
 def vfio_interrupts(table: str) -> dict[int, str]:
     """The PCI address behind each interrupt of VFIO, from proc_interrupts(5)."""
     return {int(number): pci for number, pci in _VFIO_INTERRUPT.findall(table)}
+
+
+def virtio_status(qmp: Monitor, nic: str) -> Any:
+    """What QEMU says of a virtio NIC (x-query-virtio-status), None where the NIC is not virtio.
+
+    By its path in QEMU's tree of objects: a NIC may have the name of any other part of a path.
+    """
+    below = f"/machine/peripheral/{nic}/"
+    for device in qmp.execute("x-query-virtio"):
+        if device["path"].startswith(below):
+            return qmp.execute("x-query-virtio-status", {"path": device["path"]})
+    return None
 
 
 def cpu_ns(tids: Iterable[int]) -> int:

@@ -17,10 +17,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface
 
-from lab.errors import CannotError, StartError
+from lab.errors import CannotError
 from lab.evidence.carrier import QueueCount, QueuesEvidence, Thread
 from lab.plan.data import Direction
-from lab.probe import qstats
+from lab.probe import inside, qstats
 from lab.probe.frames import build
 from lab.probe.lane import PATIENCE, Guest, Lane
 from lab.probe.mark import PROBE_PORT, Packet
@@ -91,7 +91,7 @@ def observe_queues(lane: Lane, sender: socket.socket) -> QueuesEvidence:
                 tracing.select("sched/sched_wakeup", woken)
             with tracing.recording():
                 after = _traffic(lane, sender, family, before)
-            _, wakeups = tracing.counts()
+            wakeups = tracing.wakeups()
     except CannotError as error:
         missing.append(error.message)
     if not (before.received and before.sent):
@@ -154,7 +154,7 @@ def _traffic(lane: Lane, sender: socket.socket, family: int | None, before: Coun
     for flow in range(flows):
         port = (_IN_PORT + flow).to_bytes(2)
         sender.send(template[:_SOURCE_PORT_AT] + port + template[_SOURCE_PORT_AT + 2 :])
-    _run(lane.guest, _send_script(lane), "send its flows")
+    inside.run(lane.guest, _send_script(lane), "send its flows")
     deadline = time.monotonic() + PATIENCE
     while True:
         after = _look(lane, family)
@@ -174,14 +174,14 @@ def _template(lane: Lane) -> bytes:
 def _send_script(lane: Lane) -> str:
     payload = _PACKET.payload
     rest = struct.pack("!HHH", PROBE_PORT, 8 + len(payload), 0) + payload
-    ports = (_octal((_OUT_PORT + flow).to_bytes(2)) for flow in range(lane.probe.flows))
+    ports = (inside.escaped((_OUT_PORT + flow).to_bytes(2)) for flow in range(lane.probe.flows))
     # `read -r` keeps the backslashes, the format of `printf` turns them into bytes.
-    return _SEND.format(ports="\n".join(ports), rest=_octal(rest), peer=lane.ends.tester)
+    return _SEND.format(ports="\n".join(ports), rest=inside.escaped(rest), peer=lane.ends.tester)
 
 
 def _look(lane: Lane, family: int | None) -> Counters:
     device = lane.nic.device
-    text = _run(lane.guest, _LOOK.format(device=device), "count its packets").decode()
+    text = inside.run(lane.guest, _LOOK.format(device=device), "count its packets").raw.decode()
     counted, _, rest = text.partition("@ ")
     head, _, lines = rest.partition("\n")
     index, virtio = head.split()
@@ -198,18 +198,5 @@ def _family(guest: Guest) -> int | None:
 
 def _ask(guest: Guest, request: bytes) -> bytes:
     """Send a generic netlink message in the guest; what its kernel answers."""
-    return _run(guest, _NETLINK.format(message=_octal(request)), "ask its kernel by netlink")
-
-
-def _run(guest: Guest, script: str, what: str) -> bytes:
-    result = guest.run(script)
-    if result.returncode:
-        raise StartError(
-            f"guest {guest.plan.name} could not {what} (status {result.returncode})",
-            output=result.err,
-        )
-    return result.raw
-
-
-def _octal(data: bytes) -> str:
-    return "".join(f"\\{byte:03o}" for byte in data)
+    script = _NETLINK.format(message=inside.escaped(request))
+    return inside.run(guest, script, "ask its kernel by netlink").raw

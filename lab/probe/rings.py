@@ -6,6 +6,7 @@ import re
 
 from lab.evidence.carrier import RingEvidence
 from lab.probe.lane import Guest, Lane, Monitor
+from lab.probe.qemu import virtio_status
 from lab.qmp import RefusedError
 
 _CURRENT = re.compile(r"^Current hardware settings:\n(?:.*\n)*?RX:\s+(\d+)$", re.MULTILINE)
@@ -26,14 +27,14 @@ def observe_rings(lane: Lane) -> RingEvidence:
 def _packed(qmp: Monitor, nic: str, missing: list[str]) -> bool | None:
     """Whether the driver took VIRTIO_F_RING_PACKED; None where the NIC is not virtio."""
     try:
-        for device in qmp.execute("x-query-virtio"):
-            if f"/{nic}/" in device["path"]:
-                status = qmp.execute("x-query-virtio-status", {"path": device["path"]})
-                agreed = status["guest-features"]["transports"]
-                return any(feature.startswith("VIRTIO_F_RING_PACKED") for feature in agreed)
+        status = virtio_status(qmp, nic)
     except RefusedError as error:
         missing.append(error.message)
-    return None
+        return None
+    if status is None:
+        return None
+    agreed = status["guest-features"]["transports"]
+    return any(feature.startswith("VIRTIO_F_RING_PACKED") for feature in agreed)
 
 
 def _rx_ring(guest: Guest, device: str, missing: list[str]) -> int | None:

@@ -69,14 +69,22 @@ def _turns(guest: Guest, ends: Ends) -> tuple[int, float]:
     """How often a byte came back, and in how many seconds."""
     guest.run(_ECHO.format(port=_TURN_PORT, patience=_PATIENCE))
     with _connection(ends) as sock:
-        began = time.monotonic()
-        number = 0
+        return turns(sock)
+
+
+def turns(sock: socket.socket) -> tuple[int, float]:
+    """The same over a connection that is there. Raises CannotError where it breaks."""
+    began = time.monotonic()
+    number = 0
+    try:
         while time.monotonic() - began < _TURN_SECONDS:
             sock.sendall(b"x")
             if not sock.recv(1):
                 raise CannotError("the guest closed the connection")
             number += 1
-        return number, time.monotonic() - began
+    except OSError as error:
+        raise CannotError(f"the TCP connection to the guest broke: {error}") from error
+    return number, time.monotonic() - began
 
 
 def _connection(ends: Ends) -> socket.socket:

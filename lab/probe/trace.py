@@ -1,8 +1,8 @@
-"""Counts events of the kernel in a tracing instance of our own, so nobody else's is disturbed.
+"""The kernel's tracing in an instance of our own, so nobody else's is disturbed.
 
-Events with a filter in the kernel and a ring whose losses are checked, rather than histogram
-triggers: those need CONFIG_HIST_TRIGGERS, which smaller kernels lack, and a filter by pid and file
-descriptor leaves few events. See Documentation/trace/events.rst and ftrace.rst ("Instances").
+Events that pass a filter in the kernel lie in a ring, whose losses are checked; they are read as
+text, or as they lie there (`lab.probe.ring`). See Documentation/trace/events.rst and ftrace.rst
+("Instances").
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from lab.errors import CannotError, LeftBehindError
 from lab.probe.ring import Event, Layout, events, layout
 
 TRACEFS = Path("/sys/kernel/tracing")
-_CALL = re.compile(r": sys_(\w+)\(")
 _WAKEUP = re.compile(r": sched_wakeup: comm=.* pid=(\d+) prio=")
 _OVERRUN = re.compile(r"^(?:overrun|dropped events): (\d+)$", re.MULTILINE)
 # Instances are named after their process, and its PID namespace: theirs is nobody else's.
@@ -79,11 +78,9 @@ class Tracing:
         """Record nothing."""
         self._switch("0")
 
-    def counts(self) -> tuple[Counter[str], Counter[int]]:
-        """System calls by name, and wake-ups by thread id. Raises CannotError if some are lost."""
-        trace = self.text()
-        wakeups = Counter(int(pid) for pid in _WAKEUP.findall(trace))
-        return Counter(_CALL.findall(trace)), wakeups
+    def wakeups(self) -> Counter[int]:
+        """By thread id. Raises CannotError if some are lost."""
+        return Counter(int(pid) for pid in _WAKEUP.findall(self.text()))
 
     def text(self) -> str:
         """All events since the last `clear`, a line each. Raises CannotError if some are lost."""

@@ -7,26 +7,42 @@ sent none of it on.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 
-from lab.plan.data import Expectation, Plan
+from lab.plan.data import Expectation, GuestPlan, NicPlan, Plan
+from lab.plan.hotplug import as_word
 from lab.plan.operations import AddMacvtap, AddMember, AddVfs
 from lab.plan.where import HOST
+
+_IFNAME = re.compile(r",ifname=([^,]+)")
 
 
 def bystanders(plan: Plan, senders: Collection[str], own: Collection[str]) -> frozenset[str]:
     """Devices of the host that hang on ports which have nothing to do with a packet.
 
-    ``senders`` are the devices that were seen to send it, ``own`` those that have to do with it.
+    ``senders`` are the devices that were seen to send it, ``own`` those that have to do with it: a
+    port, or what stands on one.
     """
-    ports = {port.device for port in plan.facts.ports} - {*senders, *own}
-    return frozenset(device for port in ports for device in _stack(plan, port))
+    ports = {port.device for port in plan.facts.ports} - {*senders}
+    stacks = {port: frozenset(_stack(plan, port)) for port in ports}
+    others = (stack for port, stack in stacks.items() if not (stack | {port}) & {*own})
+    return frozenset(device for stack in others for device in stack)
 
 
 def vf_port(expectation: Expectation) -> str:
     """The port that makes the VF which a NIC is; empty where it is none."""
     function = expectation.function
     return function.vf.device if function and function.vf else ""
+
+
+def tap_of(guest: GuestPlan, nic: NicPlan) -> str:
+    """The host's device behind a guest's NIC, its tap or macvtap; empty where it has none."""
+    words = (*guest.argv, *map(as_word, nic.hotplug))
+    netdev = next((word for word in words if f"id={nic.netdev}" in word.split(",")), "")
+    if found := _IFNAME.search(netdev):
+        return found[1]
+    return next((fd.device for fd in guest.fds if fd.device and f"{{fd:{fd.name}}}" in netdev), "")
 
 
 def _stack(plan: Plan, port: str) -> Iterator[str]:

@@ -61,9 +61,19 @@ class Case:
 
     @property
     def alone(self) -> bool:
-        """Whether the guest has no other NIC."""
+        """Whether the guest has no other NIC, not even the VF that this one stands by for."""
         guest = self.expectation.guest
-        return sum(other.guest == guest for other in self.plan.expectations) == 1
+        only = sum(other.guest == guest for other in self.plan.expectations) == 1
+        return only and not self._stands_by
+
+    @property
+    def _stands_by(self) -> bool:
+        return any(
+            nic.failover
+            for guest in self.plan.guests
+            for nic in guest.nics
+            if (guest.name, nic.id) == self.key
+        )
 
     def exchanges(self, protocol: str, *directions: Direction) -> tuple[Exchange, ...]:
         """Exchanges of one protocol in which packets were sent."""
@@ -76,7 +86,9 @@ class Case:
             and exchange.sent
         )
         if not found:
-            raise MissingError(f"no {protocol} packet was sent")
+            raise MissingError(
+                f"no {protocol} packet was sent on the way {' or '.join(directions)}"
+            )
         return found
 
     def path(self, direction: Direction) -> Path:

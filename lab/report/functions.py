@@ -27,6 +27,8 @@ _NOT_ENFORCED = (
     "is set (measured with 10.0.13)"
 )
 _NOT_TRIED = "not tried on hardware: no frame was forged"
+# ip(8) did what it was asked for, could not be started, or was not found (POSIX, 2.8.2).
+_NO_REFUSAL = (0, 126, 127)
 
 
 def function_checks(case: Case) -> Iterator[Check]:
@@ -130,8 +132,12 @@ def _mac_fixed(case: Case, vf: SetVf) -> Finding:
     changed = [f"the guest says {attempt.guest_mac}"] if attempt.guest_mac != vf.mac else []
     if attempt.port_mac == attempt.wanted:
         changed.append(f"{vf.device} says {attempt.port_mac}")
+    if changed:
+        return Finding(good=False, observed="; ".join(changed))
     refusal = attempt.said or f"status {attempt.status}"
-    return Finding(good=not changed, observed="; ".join(changed) or f"tried, refused: {refusal}")
+    if attempt.status in _NO_REFUSAL:
+        raise MissingError(f"nobody refused the change: {refusal}")
+    return Finding(good=True, observed=f"tried, refused: {refusal}")
 
 
 def _attempt(case: Case) -> MacAttempt:

@@ -19,6 +19,9 @@ from lab.report.verdict import Check, Outcome
 _AT_ONCE_NS = 2_000_000_000
 # The probes of this time at the end of the stream show who carries in the end.
 _LAST_NS = 300_000_000
+# In all of QEMU's wordings: the reasons of hw/vfio/migration.c ("VFIO migration is not supported in
+# kernel"), and the device's name in that of QEMU 7 ("non-migratable device '0000:01:00.0/vfio'").
+_BLOCKER = "vfio"
 _PATH_CHECKS = ("hops.in", "hops.out", "strangers", "carrier")
 
 
@@ -81,7 +84,10 @@ class _Move:
         return Account(stream, (self._stopped(), self._resumed()))
 
     def refused(self) -> Finding:
+        """Whatever else can be wrong with the command says nothing of the VF."""
         said = self.seen.refusal
+        if said and _BLOCKER not in said.lower():
+            raise MissingError(f"QEMU refused, but not for the VF: {said}")
         return Finding(good=bool(said), observed=said or "QEMU took the migration")
 
     def paired(self) -> Finding:
@@ -135,7 +141,7 @@ class _Move:
         said = f"{len(account.lost)} of {len(account.stream.sent)} lost"
         tail = f"{account.reordered} reordered, {account.duplicated} twice"
         if account.stray:
-            said += f", {len(account.stray)} of them while one path had it alone"
+            said += f", {len(account.stray)} of them in no change of hands"
         return Finding(good=not account.stray, observed=f"{said}, {tail}")
 
     def downtime(self) -> Finding:

@@ -28,16 +28,16 @@ def question_checks(plan: Plan, evidence: Evidence) -> Iterator[Check]:
 
 
 def _answer(plan: Plan, evidence: Evidence, question: Question) -> Finding:
-    if not _seen(evidence, question, question.source, outgoing=True):
+    if not seen_at(evidence, question, question.source, outgoing=True):
         raise MissingError(f"{question.source.name} was not seen to send it")
-    arrived = _seen(evidence, question, question.target, outgoing=False)
+    arrived = seen_at(evidence, question, question.target, outgoing=False)
     if question.arrives:
         observed = "arrived" if arrived else f"was sent, but {question.target.name} did not see it"
         return Finding(good=arrived, observed=observed)
     if arrived:
         return Finding(good=False, observed="arrived")
     control = _control(plan, question)
-    if not _seen(evidence, control, control.target, outgoing=False):
+    if not seen_at(evidence, control, control.target, outgoing=False):
         raise MissingError(f"its control {_words(control)} did not arrive either")
     return Finding(good=True, observed=f"did not arrive, while {_words(control)} did")
 
@@ -49,7 +49,8 @@ def _control(plan: Plan, question: Question) -> Question:
     raise MissingError("no frame was sent that would have shown that it could arrive")
 
 
-def _seen(evidence: Evidence, question: Question, end: End, *, outgoing: bool) -> bool:
+def seen_at(evidence: Evidence, question: Question, end: End, *, outgoing: bool) -> bool:
+    """Whether a question's frame was sent, or taken in, by one end's own device."""
     device = end.device or device_of(evidence, end.where, end.nic)
     wanted = Seen(where=end.where, device=device, outgoing=outgoing)
     for asked in evidence.asked:

@@ -45,7 +45,8 @@ def _span(sizes: tuple[int, ...]) -> str:
 
 
 def _arp(case: Case) -> Finding:
-    return _delivered(case.exchanges("arp", *Direction))
+    """Both ends have to ask."""
+    return _delivered(tuple(one for way in Direction for one in case.exchanges("arp", way)))
 
 
 def _tcp(case: Case, way: Direction) -> Finding:

@@ -56,8 +56,9 @@ class Account:
 
     @cached_property
     def silence_ns(self) -> int:
-        """The longest time between two answers."""
-        times = sorted(self.answered.values())
+        """The longest time without an answer, from the first probe to the last."""
+        times = sorted((self.stream.sent[0], *self.answered.values()))
+        times.append(max(times[-1], self.stream.sent[-1]))
         return max((after - before for before, after in pairwise(times)), default=0)
 
     def way(self, number: int) -> str:
@@ -83,14 +84,15 @@ class Account:
 
     @cached_property
     def stray(self) -> tuple[int, ...]:
-        """Lost while one carrier had the path for itself: nothing excuses these.
+        """Lost while one carrier had the path for itself, or nobody: nothing excuses these.
 
         What is lost in a row is one outage: where it touches a change of hands it belongs to that,
-        however long a busy machine takes over it. How long is `silence_ns`.
+        however long a busy machine takes over it. How long is `silence_ns`. One that lasts to the
+        end of the stream is no change of hands: nobody came to carry on.
         """
         outages = groupby(enumerate(self.lost), lambda pair: pair[1] - pair[0])
         rows = (tuple(number for _, number in row) for _, row in outages)
-        return tuple(number for row in rows if not any(map(self._excused, row)) for number in row)
+        return tuple(number for row in rows if not self._excused(row) for number in row)
 
     def ways(self, numbers: Iterable[int]) -> Counter[str]:
         """How many of these went which way."""
@@ -123,9 +125,11 @@ class Account:
         after = (time for time in self.answered.values() if time >= end_ns)
         return max(before, default=begin_ns), min(after, default=end_ns)
 
-    def _excused(self, number: int) -> bool:
-        when = self.stream.sent[number]
-        return any(begin <= when <= end for begin, end in self._periods)
+    def _excused(self, outage: tuple[int, ...]) -> bool:
+        if outage[-1] == len(self.stream.sent) - 1:
+            return False
+        sent = (self.stream.sent[number] for number in outage)
+        return any(begin <= when <= end for when in sent for begin, end in self._periods)
 
 
 def sent_between(stream: StreamEvidence, begin_ns: int, end_ns: int) -> range:

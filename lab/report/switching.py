@@ -16,6 +16,7 @@ from lab.plan.data import End, Plan, Question
 from lab.plan.where import HOST, WIRE
 from lab.report.bystanders import vf_port
 from lab.report.case import Finding, MissingError, check
+from lab.report.questions import seen_at
 from lab.report.verdict import Check
 
 
@@ -45,7 +46,7 @@ def _inside(plan: Plan, evidence: Evidence, question: Question) -> Finding:
     outside = sorted({f"{s.where}:{s.device}" for s in asked.seen if s.where in {WIRE, HOST}})
     if outside:
         return Finding(good=False, observed=f"seen at {', '.join(outside)}")
-    if not any(seen.where == question.target.where for seen in asked.seen):
+    if not seen_at(evidence, question, question.target, outgoing=False):
         return Finding(good=None, observed="it did not arrive at all")
     if not any(_on_the_wire(evidence, other) for other in _controls(plan, question)):
         raise MissingError(f"the wire saw no other frame of {question.source.name} either")

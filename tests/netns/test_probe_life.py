@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,11 +12,11 @@ from typing import Any
 import pytest
 
 from lab.artifacts import CAPTURE_FILE
-from lab.evidence.life import LinkState
+from lab.evidence.life import LifeEvidence, LinkState
 from lab.evidence.whole import Evidence
 from lab.plan.data import Plan
 from lab.plan.trace import traced
-from lab.plan.where import HOST
+from lab.plan.where import HOST, WIRE
 from lab.probe import life
 from lab.probe.life import observe_lives
 from tests.netns import test_probe_observe as bench
@@ -88,14 +89,45 @@ def test_both_packets_arrive_and_their_events_are_recorded(
 
 
 def test_events_and_captures_are_on_one_clock(observed: Callable[[], Evidence]) -> None:
-    """The tester's capture and the kernel's own event of the same sending."""
+    """The tester's capture has a frame between the two events of its sending."""
     echo = observed().lives[0]
     (queued,) = (line for line in echo.events if "net_dev_queue: dev=eth1" in line)
-    found = re.search(r" (\d+)\.(\d{6}): ", queued)
-    assert found
-    event_ns = (int(found[1]) * 1_000_000 + int(found[2])) * 1000 + echo.realtime_ns
+    (started,) = (line for line in echo.events if "net_dev_start_xmit: dev=eth1" in line)
     (sent,) = (s for s in echo.sightings if s.device == "eth1" and s.outgoing)
-    assert abs(sent.time_ns - event_ns) < 1_000_000_000
+    error_ns = 100_000  # of reading two clocks, and events are stamped to the microsecond
+    assert sent.time_ns > _realtime_ns(queued, echo) - error_ns
+    assert sent.time_ns < _realtime_ns(started, echo) + error_ns
+
+
+def _realtime_ns(line: str, seen: LifeEvidence) -> int:
+    found = re.search(r" (\d+)\.(\d{6}): ", line)
+    assert found
+    return (int(found[1]) * 1_000_000 + int(found[2])) * 1000 + seen.realtime_ns
+
+
+def test_where_the_host_sees_no_packet_its_capture_has_the_control(
+    net: bench.Net,  # noqa: F811
+    observed: Callable[[], Evidence],
+) -> None:
+    """The guest is at the other end of the cable, as if it had the port itself."""
+    here = f"/proc/{os.getpid()}/fd"
+    for line in (
+        "ip link del eth0",
+        "ip link del tap0",
+        f"ip link add eth1 type veth peer name eth0 address {bench.GUEST_MAC}",
+        f"ip link set eth1 netns {here}/{net.fds[WIRE]}",
+        f"ip link set eth0 netns {here}/{net.fds['guest']}",
+    ):
+        net.must(HOST, line)
+    ends = ((WIRE, "eth1", bench.TESTER_IP), ("guest", "eth0", bench.GUEST_IP))
+    for where, device, address in ends:
+        net.must(where, f"ip address add {address}/24 dev {device}")
+        net.must(where, f"ip link set {device} up")
+    evidence = observed()
+    assert all(seen.answered for seen in evidence.lives)
+    assert {each.where for seen in evidence.lives for each in seen.sightings} == {"wire", GUEST}
+    # As it leaves the loopback device, and as it comes back in.
+    assert {c.where: c.packets for c in evidence.captures}["host"] == 2
 
 
 def test_a_frame_that_the_bridge_drops_leaves_the_drop(

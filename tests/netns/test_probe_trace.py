@@ -16,7 +16,7 @@ from lab.probe.trace import open_tracing, sweep
 pytestmark = pytest.mark.netns
 
 
-def test_calls_on_one_descriptor_are_counted_exactly() -> None:
+def test_what_happens_outside_of_a_recording_is_not_recorded() -> None:
     reading, writing = os.pipe()
     mine = f"fd == {writing} && common_pid == {os.getpid()}"
     with open_tracing() as tracing:
@@ -28,11 +28,30 @@ def test_calls_on_one_descriptor_are_counted_exactly() -> None:
                 os.write(writing, b"x")
             os.read(reading, 5)
         os.write(writing, b"after")
-        calls, wakeups = tracing.counts()
+        text = tracing.text()
     os.close(reading)
     os.close(writing)
-    assert (calls, wakeups) == ({"write": 7}, {})
+    assert (text.count(": sys_write("), text.count(": sys_")) == (7, 7)
     assert not list((trace.TRACEFS / "instances").glob(f"hoplab-*-{os.getpid()}"))
+
+
+def test_wake_ups_are_counted_by_thread() -> None:
+    with (
+        subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as sleeper,
+        open_tracing() as tracing,
+    ):
+        assert sleeper.stdin is not None
+        assert sleeper.stdout is not None
+        tracing.select("sched/sched_wakeup", f"pid == {sleeper.pid}")
+        with tracing.recording():
+            for _ in range(3):
+                sleeper.stdin.write(b"x")
+                sleeper.stdin.flush()
+                assert sleeper.stdout.read(1) == b"x"
+        wakeups = tracing.wakeups()
+        sleeper.stdin.close()
+    assert list(wakeups) == [sleeper.pid]
+    assert wakeups[sleeper.pid] >= 1
 
 
 def test_what_was_cleared_is_counted_no_more() -> None:

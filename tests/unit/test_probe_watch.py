@@ -11,7 +11,7 @@ import pytest
 from lab.errors import CannotError
 from lab.probe import watch
 from lab.probe.qemu import Qemu, vfio_interrupts
-from lab.probe.ring import Event, Layout, events, layout
+from lab.probe.ring import Event, events, layout
 from lab.probe.watch import Selection, selections, symbols, tally
 
 ENTER = """\
@@ -119,7 +119,6 @@ def test_a_field_that_the_kernel_does_not_have_is_told() -> None:
     with pytest.raises(CannotError, match="no field file"):
         layout("raw_syscalls/sys_enter", ENTER, ("file",))
     assert layout("x/y", EXIT, ("exit_reason", "isa")).number == 5
-    assert isinstance(LAYOUTS[812], Layout)
 
 
 def test_words_of_a_format() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lab.evidence.guest import NicEvidence
 from lab.evidence.host import MacAttempt, VfState
 from lab.evidence.packets import Asked, MarkedProbe, Seen, Sighting, Unseen
 from lab.evidence.whole import Evidence
@@ -104,14 +105,19 @@ UNSEEN = Unseen(guest="guest", nic="net0", wire=26, host=(), control=True)
 
 
 def asked(name: str, *places: str) -> Asked:
-    seen = (Seen(where=where, device="eth1", outgoing=False) for where in ("guest", *places))
-    return Asked(question=name, seen=tuple(seen))
+    sent = Seen(where="guest", device="eth0", outgoing=True)
+    seen = (Seen(where=where, device="eth1", outgoing=False) for where in places)
+    return Asked(question=name, seen=(sent, *seen))
 
 
 def evidence() -> Evidence:
     counted = sample.carrier(Carrier.VFIO).model_copy(update={"vfio_interrupts": {PCI: 500}})
-    return sample.evidence().model_copy(
+    good = sample.evidence()
+    nic = NicEvidence(id="net0", device="eth1", driver="igbvf", mac="52:54:00:00:00:02")
+    two = good.guests[0].model_copy(update={"name": "two", "nics": (nic,)})
+    return good.model_copy(
         update={
+            "guests": (*good.guests, two),
             "carriers": (counted,),
             "functions": (function(),),
             "vfs": (STATE,),
@@ -211,6 +217,16 @@ def test_one_thing_wrong_turns_its_check_red(name: str, words: str, change: Chan
         ({"vf.mac", "vf.vlan", "vf.trust", "vf.spoofchk"}, "said nothing of its VF", now(vfs=())),
         ({"vf.trust"}, "does not say", in_first("vfs", trust=None)),
         ({"vf.mac-fixed"}, "did not try", now(mac_attempts=())),
+        (
+            {"vf.mac-fixed"},
+            "nobody refused the change: sh: ip: not found",
+            in_first("mac_attempts", status=127, said="sh: ip: not found"),
+        ),
+        (
+            {"vf.mac-fixed"},
+            "refused the change: status 0",
+            in_first("mac_attempts", status=0, said=""),
+        ),
         ({"vf.tagged", "vf.untagged"}, "", now(probes=())),
         ({"vf.untagged"}, "no packet was sent without", now(strays=())),
         ({"vf.untagged"}, "not seen on the wire", now(strays=(probe(Direction.IN),))),
@@ -243,6 +259,28 @@ def test_what_cannot_be_shown_here_does_not_spoil_a_good_run() -> None:
 def test_a_frame_that_did_not_arrive_proves_nothing_about_its_way() -> None:
     found = checks(now(asked=(asked(INSIDE), asked(CONTROL, "wire"))))
     assert found[SWITCHED].outcome is Outcome.SKIP
+
+
+def test_between_vfs_of_one_guest_the_sending_is_no_arrival() -> None:
+    """The guest has both: eth0 is sending, and eth1 should get it."""
+    whole = plan()
+    inside = whole.questions[0]
+    target = inside.target.model_copy(update={"where": "guest", "nic": "net1"})
+    both = whole.model_copy(
+        update={
+            "expectations": (
+                whole.expectations[0],
+                SECOND.model_copy(update={"guest": "guest", "nic": "net1"}),
+            ),
+            "questions": (inside.model_copy(update={"target": target}), *whole.questions[1:]),
+        }
+    )
+    one, two = evidence().guests
+    nics = (*one.nics, two.nics[0].model_copy(update={"id": "net1"}))
+    here = {"guests": (one.model_copy(update={"nics": nics}),)}
+    for places, outcome in (((), Outcome.SKIP), (("guest",), Outcome.PASS)):
+        found = checks(now(asked=(asked(INSIDE, *places), asked(CONTROL, "wire")), **here), both)
+        assert found[SWITCHED].outcome is outcome
 
 
 def test_nothing_is_checked_that_was_not_asked_for() -> None:

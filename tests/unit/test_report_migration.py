@@ -42,6 +42,10 @@ CUT = {"stream": moved.stream(tuple(range(100, moved.RESUMED + 1)))}
 """Nobody answers from the moment at which the VF is gone."""
 
 
+SILENCED = {"stream": moved.stream((*moved.LOST, *range(moved.RESUMED, moved.END)))}
+"""Nobody answers from the moment at which the guest stood still."""
+
+
 def stream(**changes: Any) -> dict[str, Any]:
     return {"stream": moved.stream().model_copy(update=changes)}
 
@@ -81,7 +85,7 @@ SPOILT: list[tuple[str, str, dict[str, Any]]] = [
     ("announce", "nobody announced", stream(announcements=moved.stream().announcements[:1])),
     ("announce", "br1 finds it behind tap1 not", fdb("br1", "tap1")),
     ("announce", "br0 behind tap0", stream(fdb=moved.stream().fdb[:4])),
-    ("stream.lost", "1 of them while one path", {"stream": moved.stream((*moved.LOST, 30))}),
+    ("stream.lost", "1 of them in no change", {"stream": moved.stream((*moved.LOST, 30))}),
 ]
 
 REMOVED: list[tuple[set[str], str, dict[str, Any]]] = [
@@ -153,6 +157,22 @@ def test_missing_evidence_is_an_error(names: set[str], words: str, changes: dict
     assert all(words in made[name].observed for name in names)
 
 
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [
+        ("0000:01:10.0: VFIO migration is not supported in kernel", Outcome.PASS),
+        ("State blocked by non-migratable device '0000:00:02.0:00.0/vfio'", Outcome.PASS),
+        ("There's a migration process in progress", Outcome.ERROR),
+        ("Parameter 'uri' is invalid", Outcome.ERROR),
+        ("Failed to open file '/run/refused.state': No space left on device", Outcome.ERROR),
+    ],
+)
+def test_only_a_refusal_for_the_vf_is_the_one_that_was_meant(said: str, outcome: Outcome) -> None:
+    made = checks(moved.evidence(refusal=f"QEMU refused migrate: {said}"))
+    assert made["refused"].outcome is outcome
+    assert said in made["refused"].observed
+
+
 def test_no_migration_at_all_is_an_error_of_every_check() -> None:
     made = checks(sample.evidence())
     assert red(made) == CHECKS
@@ -189,6 +209,25 @@ def test_a_guest_that_stood_long_before_its_qemu_said_so() -> None:
     assert red(made) == set()
     assert made["standby"].observed == "45 through tap0 of 45 answered"
     assert made["stream.downtime"].observed == "920 ms on the wire; QEMU says 697 ms"
+
+
+def test_a_guest_that_never_answers_again_is_not_excused() -> None:
+    made = checks(moved.evidence(**SILENCED))
+    assert red(made) == {"primary", "stream.lost", "stream.downtime"}
+    assert made["stream.lost"].observed.startswith("205 of 400 lost, 200 of them in no change")
+    assert made["stream.downtime"].observed == "1996 ms on the wire; QEMU says 197 ms"
+
+
+def test_a_guest_that_did_not_answer_at_first_was_silent() -> None:
+    lost = moved.stream((*range(60), *moved.LOST))
+    assert Account(lost).silence_ns == 60 * moved.STEP + moved.TRIP
+
+
+def test_an_answer_that_comes_after_the_last_probe_ends_the_silence() -> None:
+    seen = moved.stream((*moved.LOST, *range(340, moved.END)))
+    last, late = moved.END - 1, moved.at(moved.END + 50)
+    answered = seen.model_copy(update={"answers": (*seen.answers, (last, late))})
+    assert Account(answered).silence_ns == late - moved.at(339) - moved.TRIP
 
 
 def test_an_aborted_move_passes_where_it_is_expected() -> None:

@@ -166,6 +166,18 @@ def test_no_vhost_thread_at_all_is_the_carriers_matter() -> None:
     assert not red(found, sample.plan(change))
 
 
+@pytest.mark.parametrize("woken", [(), (11,), (11, 12, 13)], ids=str)
+def test_the_threads_of_another_nic_say_nothing_of_this_one(woken: tuple[int, ...]) -> None:
+    """Its own vhost is off, or a stray frame has woken the other NIC's."""
+    threads = tuple(Thread(tid=tid, name="vhost-9", wakeups=tid in woken) for tid in (11, 12, 13))
+    other = sample.EXPECTATION.model_copy(
+        update={"nic": "net1", "carrier": None, "driver": None, "hops": None}
+    )
+    beside = plan().model_copy(update={"expectations": (*plan().expectations, other)})
+    found = outcomes(seen(queues=queues(vhost_threads=threads)), beside)
+    assert found["guest.net0/queues"] is Outcome.PASS
+
+
 def test_nothing_is_checked_that_was_not_asked_for() -> None:
     names = set(outcomes(seen(), sample.plan()))
     assert not names & {*QUEUE_CHECKS, "exits", "packed", "rx-ring", "unplug", "leaks"}

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from lab.evidence.life import LifeEvidence
-from lab.plan.data import Direction
+from lab.plan.data import Direction, Plan
+from lab.plan.hotplug import hotplugged
 from lab.report.judge import judge
 from lab.report.life import Actor, Life, told
 from lab.report.trace.events import parse
@@ -228,12 +229,64 @@ def test_a_run_without_a_trace_has_no_such_checks() -> None:
     assert not any(name.startswith("trace.") for name in names)
 
 
-def test_a_topology_that_names_no_hops_has_the_same_steps() -> None:
-    plan = lives.plan("vhost")
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_topology_that_names_no_hops_has_the_same_steps(name: str) -> None:
+    (echo, _) = lives_in(unnamed(name), lives.evidence(name))
+    assert whats(echo) == whats(lives.life(name))
+
+
+def unnamed(name: str) -> Plan:
+    """The plan of a recorded life, whose topology names no hops."""
+    plan = lives.plan(name)
     assert plan.trace is not None
-    bare = plan.model_copy(update={"trace": plan.trace.model_copy(update={"hops": ()})})
-    (echo, _) = lives_in(bare, lives.evidence("vhost"))
-    assert whats(echo) == whats(lives.life("vhost"))
+    return plan.model_copy(update={"trace": plan.trace.model_copy(update={"hops": ()})})
+
+
+def beside(plan: Plan) -> Plan:
+    """The plan with somebody else's bridge on another port."""
+    return plan.model_copy(update={"operations": (*plan.operations, lives.PORT)})
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["hops named", "no hops"])
+@pytest.mark.parametrize("name", lives.TOPOLOGIES)
+def test_a_port_that_only_hears_the_cable_has_no_part_in_a_life(name: str, named: bool) -> None:
+    plan = lives.plan(name) if named else unnamed(name)
+    alone = lives_in(plan, lives.evidence(name))
+    assert lives_in(beside(plan), lives.evidence(name, lives.also_heard)) == alone
+
+
+@pytest.mark.parametrize("name", ["mtu", "drop"])
+def test_a_packet_that_got_lost_has_the_same_steps_where_no_hops_are_named(name: str) -> None:
+    for found in lives_in(unnamed(name), lives.evidence(name)):
+        named = lives.life(name, found.kind)
+        assert whats(found) == whats(named)
+        assert found.notes == named.notes == ()
+        if found.loss and named.loss:
+            assert found.loss.words == named.loss.words
+            assert "counters" in shown(named, 80)
+            assert "counter" not in shown(found, 80)
+
+
+@pytest.mark.parametrize("name", ["passthrough", "vhost"], ids=["the VF", "the standby"])
+def test_of_a_pair_that_names_no_hops_the_interrupts_say_who_carries(name: str) -> None:
+    plan = unnamed("vhost")
+    standby = plan.guests[0].nics[0].model_copy(update={"failover": True})
+    guest = plan.guests[0].model_copy(update={"nics": (standby,)})
+    (echo, _) = lives_in(plan.model_copy(update={"guests": (guest,)}), lives.evidence(name))
+    assert whats(echo) == whats(lives.life(name))
+
+
+@pytest.mark.parametrize("name", lives.TOPOLOGIES)
+def test_a_nic_that_was_plugged_in_has_the_same_life(name: str) -> None:
+    evidence = lives.evidence(name)
+    assert lives_in(hotplugged(unnamed(name)), evidence) == lives_in(unnamed(name), evidence)
+
+
+def test_of_events_with_one_stamp_the_last_is_the_later_one() -> None:
+    line = "qemu-9 [000] ..... 1.000001: net_dev_queue: dev={}"
+    found = parse(map(line.format, ("eth0", "eth1"))).last("net_dev_queue", 0)
+    assert found is not None
+    assert found.device == "eth1"
 
 
 def test_without_a_common_clock_the_guests_stamps_are_left_out() -> None:

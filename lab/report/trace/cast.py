@@ -21,11 +21,18 @@ _ROLE_ACTORS = {"vhost": Actor.VHOST, "qemu": Actor.QEMU, "vcpu": Actor.QEMU}
 
 @dataclass(frozen=True)
 class Cast:
-    """One life's evidence, ready to be asked. ``hops`` are in the order of the way in; stamps of
-    the guest's own clock may be off by ``error_ns``, ``None`` where it was never compared."""
+    """One life's evidence, ready to be asked.
+
+    ``hops`` are in the order of the way in. ``gate`` is the host's device next to the guest, its
+    tap or macvtap; empty where it has none. ``beside`` are devices of the host that may see the
+    packet and have nothing to do with it. Stamps of the guest's own clock may be off by
+    ``error_ns``, ``None`` where it was never compared.
+    """
 
     evidence: LifeEvidence
     hops: tuple[Hop, ...]
+    gate: str
+    beside: frozenset[str] = frozenset()
     error_ns: int | None = 0
     trace: Trace = field(init=False)
 
@@ -43,19 +50,6 @@ class Cast:
         return {thread.tid: thread.role for thread in self.evidence.threads}
 
     @cached_property
-    def gate(self) -> str:
-        """The host's device next to the guest, its tap or macvtap; empty where it has none.
-
-        Where the topology names no hops, it is the last that handled a frame before a thread of the
-        guest's copied it.
-        """
-        if self.hops:
-            return next((hop.device for hop in reversed(self.hops) if hop.where == HOST), "")
-        copied = self.trace.first("skb_copy_datagram_iovec", 0, match=self.of_guest)
-        last = copied and self.trace.last(FRAMES, 0, copied.time_ns, self.on_host)
-        return last.device if last else ""
-
-    @cached_property
     def sent(self) -> Event | None:
         """The tester's sending, the first that the kernel saw of the packet."""
         return self.trace.first("net_dev_queue", 0, match=self.on_wire)
@@ -71,8 +65,9 @@ class Cast:
         return {tid: found.get(tid, "?") for tid, role in self.roles.items() if role == "vcpu"}
 
     def where(self, device: str) -> str:
-        """``wire`` or ``host``; empty for a device that nobody knows."""
-        return self.links[device].where if device in self.links else ""
+        """``wire`` or ``host``; empty for a device that nobody knows, or that is beside the way."""
+        where = self.links[device].where if device in self.links else ""
+        return "" if where == HOST and device in self.beside else where
 
     def on_wire(self, event: Event) -> bool:
         """Whether it names a device of the wire."""

@@ -76,8 +76,9 @@ class Trace:
     def last(
         self, names: str, after: int, before: int | None = None, match: Match | None = None
     ) -> Event | None:
-        """The last of them."""
-        return max(self.all(names, after, before, match), key=_time, default=None)
+        """The last of them, also of those with one stamp."""
+        found = tuple(self.all(names, after, before, match))
+        return found[-1] if found else None
 
 
 def parse(lines: Iterable[str]) -> Trace:
@@ -95,7 +96,3 @@ def parse(lines: Iterable[str]) -> Trace:
         for line in lines
         if (found := _LINE.match(line))
     )
-
-
-def _time(event: Event) -> int:
-    return event.time_ns

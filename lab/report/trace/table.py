@@ -103,6 +103,9 @@ def _shares(life: Life) -> Text:
 
 
 def _counters(counters: tuple[Counters, ...]) -> Iterator[str]:
+    """Nothing where no device was named whose counters tell anything."""
+    if not counters:
+        return
     grown = "; ".join(f"{each.device} {_grown(each)}" for each in counters)
     yield f"counters meanwhile: {grown}"
     trouble = [

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from lab.evidence.life import LifeEvidence
 from lab.evidence.whole import Evidence
 from lab.plan.data import Direction, Plan
 from lab.plan.where import HOST
+from lab.report.bystanders import bystanders, tap_of
 from lab.report.life import Actor, Life, Loss, Span, Step
 from lab.report.trace.anchors import Anchors, anchors
 from lab.report.trace.cast import Cast
@@ -18,19 +20,46 @@ from lab.report.trace.loss import drop_step, loss_of
 from lab.report.trace.outside import way_back, way_in
 from lab.report.trace.within import Visit, at_guest, visit
 
+_BY_VFIO = "name=vfio-"
+
 
 def lives_in(plan: Plan, evidence: Evidence) -> tuple[Life, ...]:
     """The lives of all packets that were traced, in the order in which they were sent."""
-    hops = plan.trace.hops if plan.trace else ()
-    errors = {clock.guest: clock.error_ns for clock in evidence.clocks}
     emulated = {guest.name for guest in evidence.guests if guest.accelerator == "tcg"}
     return tuple(
         life
         for each in evidence.lives
-        if (
-            life := _life(Cast(each, hops, errors.get(each.guest)), emulated=each.guest in emulated)
-        )
+        if (life := _life(_cast(plan, evidence, each), emulated=each.guest in emulated))
     )
+
+
+def _cast(plan: Plan, evidence: Evidence, seen: LifeEvidence) -> Cast:
+    hops = plan.trace.hops if plan.trace else ()
+    on_host = [hop.device for hop in hops if hop.where == HOST]
+    gate = on_host[-1] if on_host else "" if hops else _unnamed_gate(plan, evidence, seen)
+    sent = (each for each in seen.sightings if each.where == HOST and each.outgoing)
+    errors = {clock.guest: clock.error_ns for clock in evidence.clocks}
+    return Cast(
+        evidence=seen,
+        hops=hops,
+        gate=gate,
+        beside=bystanders(plan, {each.device for each in sent}, {*on_host, gate}),
+        error_ns=errors.get(seen.guest),
+    )
+
+
+def _unnamed_gate(plan: Plan, evidence: Evidence, seen: LifeEvidence) -> str:
+    """By the plan, where the topology names no hops: a packet may be lost before it gets there.
+
+    Which half of a failover pair carries is told by the interrupts of the VF.
+    """
+    guest, moved = next(each for each in plan.guests if each.name == seen.guest), evidence.migration
+    if plan.migration and moved and (moved.guest, moved.outcome) == (seen.guest, "completed"):
+        guest = plan.migration.target
+    nic = next(each for each in guest.nics if each.id == seen.nic)
+    if nic.failover and any(_BY_VFIO in line for line in seen.events):
+        return ""
+    return tap_of(guest, nic)
 
 
 def _life(cast: Cast, *, emulated: bool) -> Life | None:
@@ -100,7 +129,8 @@ def _spans(marks: Sequence[_Mark], begin: int, steps: Sequence[Step]) -> Iterato
 
 def _notes(cast: Cast, *, emulated: bool) -> Iterator[str]:
     seen = cast.evidence
-    if not cast.gate and not any(sighting.where == HOST for sighting in seen.sightings):
+    on_host = (each.device for each in seen.sightings if each.where == HOST)
+    if not cast.gate and cast.beside.issuperset(on_host):
         yield (
             "the guest has the NIC to itself: of its packets the host's kernel sees nothing "
             "but the interrupts, which VFIO hands on"
