@@ -14,7 +14,7 @@ FILES = sorted((ROOT / "lab").rglob("*.py"))
 # From the bottom up: a layer imports from those before it, never from those after it.
 LAYERS = (
     ("__init__", "__version__"),
-    ("artifacts", "data", "errors", "paths", "rundir"),
+    ("artifacts", "data", "errors", "paths", "rundir", "signals"),
     ("machine", "pci"),
     ("model",),
     ("plan",),
