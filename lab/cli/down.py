@@ -13,7 +13,7 @@ from lab.host.lend import give_back_orphans
 def down(
     *, orphans: Annotated[bool, flag("Put back what killed runs of --on here had.")] = False
 ) -> int:
-    """Put back the ports of this machine that a killed run had borrowed.
+    """Put back the ports of this machine that killed runs had borrowed.
 
     Runs that are alive keep theirs.
     """
@@ -26,6 +26,10 @@ def down(
         raise CannotError(
             "only root can put ports back", hint='sudo "$(command -v lab)" down --orphans'
         )
-    names = give_back_orphans()
-    print(f"put back: {', '.join(names)}" if names else "nothing was left behind")
+    ports = give_back_orphans()
+    if ports.names:
+        print(f"put back: {', '.join(ports.names)}")
+    ports.check()
+    if not ports.names:
+        print("nothing was left behind")
     return 0
