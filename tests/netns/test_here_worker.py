@@ -87,6 +87,19 @@ def test_a_guest_that_dies_is_told_after_the_undo(here: Here) -> None:
     assert undone.left == ()
 
 
+@pytest.mark.parametrize("name", ["lab", "scapy", "signal"])
+def test_nothing_is_imported_from_the_folder_it_runs_in(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cwd").mkdir()
+    (tmp_path / "cwd" / f"{name}.py").write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path / "cwd")
+    with open_here(first_facts(Ports()), Ports(), tmp_path) as here:
+        events = [EVENT.validate_python(data) for data, _ in here.call(plan("false"))]
+    assert events[-1].event == "failed"
+    assert events[-1].message == "guest guest ended early: exit status 1"
+
+
 def test_a_call_that_is_left_is_undone(tmp_path: Path) -> None:
     length = f"1000.{os.getpid()}"
     devices = set(Path("/sys/class/net").iterdir())

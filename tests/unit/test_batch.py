@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from lab.batch import BatchRequest, batch_of, run_batch
@@ -41,3 +43,14 @@ def test_each_is_told_and_the_order_is_kept() -> None:
     assert [result.topology for result in results] == ["nosuch", "neither"]
     assert [result.status for result in results] == [UsageError.status] * 2
     assert sorted(begun) == sorted(told) == ["neither", "nosuch"]
+
+
+def test_a_run_imports_nothing_from_the_folder_it_runs_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lab.py").write_text("raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path)
+    (result,) = run_batch(
+        BatchRequest(topologies=("nosuch",)), lambda _topology: None, lambda _result: None
+    )
+    assert result.status == UsageError.status
