@@ -75,7 +75,8 @@ def started(where: Here, folder: Path) -> Iterator[Guest]:
 
 def lab_run(topology: str, out: Path, *options: str) -> Result:
     """``lab run`` as a user calls it. Raises StartError where it does not pass."""
-    argv = [sys.executable, "-m", "lab", "run", topology, "--json", "--out", str(out), *options]
+    program = [sys.executable, "-P", "-m", "lab"]
+    argv = [*program, "run", topology, "--json", "--out", str(out), *options]
     done = subprocess.run(argv, capture_output=True, timeout=_RUN_SECONDS, check=False)
     if done.returncode:
         raise StartError(

@@ -38,7 +38,7 @@ class Run:
     @property
     def argv(self) -> tuple[str, ...]:
         """The command line."""
-        program = (sys.executable, "-m", "lab", "run", self.topology, "--json")
+        program = (sys.executable, "-P", "-m", "lab", "run", self.topology, "--json")
         return (*program, "--out", str(self.out), *self.options)
 
 

@@ -1,4 +1,4 @@
-"""Signals that end a run, put off while something is made that must not be left behind."""
+"""Ctrl-C and its like, held back while something is done that must not be left half done."""
 
 from __future__ import annotations
 
@@ -6,34 +6,29 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 _ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Let Ctrl-C and its like wait until the end of the block.
+    """Let the signals that end a run wait for the end of the block, then do what they do.
 
-    Blocking them would not do: another thread takes them then, and Python calls the handler in the
-    main thread all the same. Handlers are the main thread's alone: in any other nothing is held,
-    and nothing is interrupted.
+    They are caught rather than blocked: a mask is a thread's own, and the kernel gives the signal
+    to any thread that has none. An error of the block goes first, and is told in their place.
+    Outside of the main thread, where Python runs no handlers, nothing is to be done.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     came: list[int] = []
-
-    def remember(number: int, _frame: FrameType | None) -> None:
-        came.append(number)
-
-    before = {}
+    before = {number: signal.getsignal(number) for number in _ENDING}
     try:
-        for ending in _ENDING:
-            before[ending] = signal.signal(ending, remember)
+        for number in _ENDING:
+            signal.signal(number, lambda which, _frame: came.append(which))
         yield
     finally:
-        for ending, handler in before.items():
-            signal.signal(ending, handler)
-        for number in dict.fromkeys(came):
-            signal.raise_signal(number)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for which in came:
+        signal.raise_signal(which)

@@ -18,10 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.errors import CannotError, StartError
+from lab.labhost.process import guarded, kill
 
-# setpriv(1) sets the signal and becomes QEMU: the process id stays. The same in a preexec_fn would
-# make Python fork instead of vfork, and is not safe beside the threads of the QMP connections.
-_DIE_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 _CONSOLE_LINES = 8
 _ERROR_LINES = 4
 
@@ -101,10 +99,14 @@ class Process:
         )
 
     def kill(self) -> None:
-        """End it at once, if it has not ended, and forget it."""
-        self._popen.kill()
-        self._popen.wait()
-        os.close(self._pidfd)
+        """End it at once, if it has not ended, and forget it.
+
+        Raises StartError when it survives SIGKILL.
+        """
+        try:
+            kill(self._popen, f"guest {self.name}", self.argv)
+        finally:
+            os.close(self._pidfd)
 
 
 @contextmanager
@@ -119,7 +121,7 @@ def start_process(
     with words.output.open("wb") as output:
         try:
             popen = subprocess.Popen(
-                [*_DIE_WITH_US, *argv],
+                guarded(argv),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -17,6 +17,7 @@ from lab.guest.nic import configure
 from lab.guest.process import Process, Words, on_cpu, start_process
 from lab.host.fds import VHOST_HINT, VHOST_NET, open_fds
 from lab.host.host import Host
+from lab.labhost.process import KILL_SECONDS
 from lab.plan.data import Facts, Fd, GuestPlan
 from lab.plan.where import HOST
 from lab.qmp import Qmp
@@ -27,6 +28,8 @@ from lab.qmp import Qmp
 _BOOT_SECONDS = {"kvm": 150.0, "tcg": 300.0}
 _NIC_SECONDS = {"kvm": 20.0, "tcg": 40.0}
 _QUIT_SECONDS = 5.0
+STOP_SECONDS = 2 * _QUIT_SECONDS + KILL_SECONDS
+"""The longest that a guest's end takes: an answer to ``quit``, the end, the end by SIGKILL."""
 
 # RIP or EIP, the flags, and the rest of its line (target/i386/cpu-dump.c).
 _WHERE_IT_STANDS = re.compile(r"^[RE]IP=.*", re.MULTILINE)

@@ -15,6 +15,7 @@ from typing import Any
 
 from lab.errors import UsageError
 from lab.events import Emit, Note
+from lab.guest.qemu import STOP_SECONDS
 from lab.here.ports import Ports
 from lab.host.lend import inspect, lend
 from lab.labhost.accelerator import Choice, ProbeSpec, choose_for_guests
@@ -26,21 +27,28 @@ from lab.paths import python_path
 from lab.plan.data import VETH, Facts, Place, Plan, Port
 
 _ENTRY = "the run"
-# The longest that an undo takes: a guest that does not quit is killed after 5 s.
-_STOP_SECONDS = 30.0
+# The longest that an undo takes but for the guests: that of a program (`lab.host.operations`).
+_UNDO_SECONDS = 30.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Here:
-    """This machine, with a worker that waits for a plan."""
+    """This machine, with a worker that waits for a plan; ``guests`` is the number of its QEMUs."""
 
     facts: Facts
     channel: Channel
     folder: Path
     namespaces: dict[str, str]
+    guests: int = 0
+
+    @property
+    def stop_seconds(self) -> float:
+        """The longest that the worker takes to end; its guests end one after the other."""
+        return _UNDO_SECONDS + self.guests * STOP_SECONDS
 
     def call(self, plan: Plan) -> Iterator[tuple[dict[str, Any], bytes]]:
         """Carry out a plan; yields its events. Raises StartError when the worker dies."""
+        self.guests = len(plan.guests) + (plan.migration is not None)
         argument = {
             "plan": plan.model_dump(mode="json"),
             "folder": str(self.folder),
@@ -108,8 +116,8 @@ def open_here(facts: Facts, ports: Ports, rundir: Path) -> Iterator[Here]:
     folder.mkdir()
     with ExitStack() as stack:
         kept = stack.enter_context(lend(ports.lent)) if ports.lent else {}
-        channel = stack.enter_context(_worker(rundir))
-        yield Here(facts, channel, folder, {where: str(file) for where, file in kept.items()})
+        namespaces = {where: str(file) for where, file in kept.items()}
+        yield stack.enter_context(_worker(facts, namespaces, rundir, folder))
 
 
 def probe_spec(images: Images) -> ProbeSpec:
@@ -125,12 +133,13 @@ def probe_spec(images: Images) -> ProbeSpec:
 
 
 @contextmanager
-def _worker(rundir: Path) -> Iterator[Channel]:
+def _worker(facts: Facts, namespaces: dict[str, str], rundir: Path, folder: Path) -> Iterator[Here]:
     """A worker that waits for its plan; what it has begun is undone at the end, or by our death."""
     ours, theirs = socket.socketpair()
     program = Program(
         name="worker",
-        argv=(sys.executable, "-m", "lab.here.worker", str(theirs.fileno())),
+        # -P: root imports nothing from the folder that it happens to be in.
+        argv=(sys.executable, "-P", "-m", "lab.here.worker", str(theirs.fileno())),
         environment={**os.environ, "PYTHONPATH": python_path()},
         console=rundir / "worker-console.log",
         stderr=rundir / "worker-stderr.log",
@@ -139,11 +148,12 @@ def _worker(rundir: Path) -> Iterator[Channel]:
     )
     with ours, theirs, running(program, [theirs.fileno()]) as process:
         theirs.close()
+        here = Here(facts, Channel(ours, process), folder, namespaces)
         try:
-            yield Channel(ours, process)
+            yield here
         finally:
             ours.close()
-            process.stop(_STOP_SECONDS)
+            process.stop(here.stop_seconds)
 
 
 def _pci(device: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lab.errors import CannotError, StartError
 from lab.host.host import Host
+from lab.host.namespace import tmpfs
 from lab.plan.data import Fd
 from lab.plan.where import HOST
 
@@ -21,13 +22,15 @@ VHOST_HINT = "modprobe vhost_net, or run with --on labhost"
 def open_fds(host: Host, fds: Iterable[Fd], folder: Path) -> Iterator[Mapping[str, int]]:
     """Yield the numbers of the opened descriptors by name; they are closed at the end.
 
-    ``folder`` takes device nodes that ``/dev`` lacks. Raises CannotError, StartError.
+    ``folder`` takes device nodes that ``/dev`` lacks, for a moment. Raises CannotError, StartError.
     """
     with ExitStack() as stack:
         numbers: dict[str, int] = {}
         for fd in fds:
-            path = Path(VHOST_NET) if fd.kind == "vhost" else _node(host, fd.device, folder)
-            numbers[fd.name] = _open(path)
+            if fd.kind == "vhost":
+                numbers[fd.name] = _open(Path(VHOST_NET))
+            else:
+                numbers[fd.name] = _open_macvtap(host, fd.device, folder)
             stack.callback(os.close, numbers[fd.name])
         yield numbers
 
@@ -45,8 +48,8 @@ def _open(path: Path) -> int:
     return fd
 
 
-def _node(host: Host, device: str, folder: Path) -> Path:
-    """The character device of a macvtap.
+def _open_macvtap(host: Host, device: str, folder: Path) -> int:
+    """Open the character device of a macvtap.
 
     Its name is made of the interface index, which is unique in one namespace only: where ``/dev``
     has another namespace's node, or none, we make our own.
@@ -60,8 +63,9 @@ def _node(host: Host, device: str, folder: Path) -> Path:
     wanted = os.makedev(major, minor)
     node = Path(f"/dev/tap{index}")
     if node.is_char_device() and node.stat().st_rdev == wanted:
-        return node
+        return _open(node)
     own = folder / f"{device}.node"
-    own.unlink(missing_ok=True)
-    os.mknod(own, 0o600 | stat.S_IFCHR, wanted)
-    return own
+    own.mkdir(exist_ok=True)
+    with tmpfs(own):
+        os.mknod(own / node.name, 0o600 | stat.S_IFCHR, wanted)
+        return _open(own / node.name)

@@ -17,25 +17,28 @@ from pyroute2 import IPRoute
 from lab.errors import StartError
 from lab.evidence.host import VfState
 from lab.evidence.life import LinkState
+from lab.host.addresses import Address, addresses
 from lab.host.namespace import Namespaces, open_namespaces
 from lab.plan.data import Place
 
 _IFF_UP = 1
 _RTMGRP_LINK = 1
-_SCOPE_LINK = 253
 _EXT_FILTER_VF = 1  # RTEXT_FILTER_VF, linux/rtnetlink.h
 _ARPHRD_ETHER = 1
 
 
 @dataclass(frozen=True)
 class Link:
-    """What must be the same after the undo. ``master`` is an interface index."""
+    """What must be the same after the undo. ``master`` is an interface index.
+
+    Link-local addresses are not among the addresses.
+    """
 
     up: bool
     mtu: int
     mac: str
     master: int | None
-    addresses: frozenset[str]
+    addresses: tuple[Address, ...]
 
 
 class Host:
@@ -86,12 +89,13 @@ class Host:
         """The device's state. Raises StartError when there is no such device."""
         index = self.index(where, device)
         message = self._message(where, index)
+        its = addresses(self.netlink(where), index)
         return Link(
             up=bool(message["flags"] & _IFF_UP),
             mtu=message.get_attr("IFLA_MTU"),
             mac=message.get_attr("IFLA_ADDRESS"),
             master=message.get_attr("IFLA_MASTER"),
-            addresses=self._addresses(where, index),
+            addresses=tuple(each for each in its if not each.is_link_local),
         )
 
     def pci_devices(self, where: str) -> dict[str, str]:
@@ -164,15 +168,6 @@ class Host:
     def _message(self, where: str, index: int) -> Any:
         (message,) = self.netlink(where).get_links(index)
         return message
-
-    def _addresses(self, where: str, index: int) -> frozenset[str]:
-        """Without link-local ones, which the kernel makes and drops by itself."""
-        messages = self.netlink(where).get_addr(index=index)
-        return frozenset(
-            f"{message.get_attr('IFA_ADDRESS')}/{message['prefixlen']}"
-            for message in messages
-            if message["scope"] != _SCOPE_LINK
-        )
 
 
 def _vf_state(device: str, info: Any) -> VfState:

@@ -3,64 +3,85 @@
     open_state folder/host, wire     the namespaces, each kept by a file (`lab.host.namespace.keep`)
     open_state folder/journal.json   where each port belongs and how it was, written before it moves
 
-A port that somebody uses is refused, so that there is little to put back: state, MTU, MAC,
-addresses and the settings below /proc/sys/net, all of which a device loses when it changes its
-namespace. A namespace that is kept outlives SIGKILL, and a veth in it with it; what is still in the
-journal then is put back by `give_back_orphans`.
+A port that somebody uses is refused (`lab.host.used`), so that there is little to put back: state,
+MTU, MAC, addresses and the settings below /proc/sys/net, all of which a device loses when it
+changes its namespace. A namespace that is kept outlives SIGKILL, and a veth in it with it; what is
+still in the journal then is put back by `give_back_orphans`.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from ipaddress import ip_interface
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from lab.data import Data
-from lab.errors import CannotError, LeftBehindError, UsageError
+from lab.errors import CannotError, LabError, LeftBehindError, UsageError
+from lab.host.addresses import Address, add_missing, addresses
 from lab.host.namespace import Namespaces, keep, let_go
 from lab.host.offload import checksum_offload, set_checksum_offload
 from lab.host.undo import reason
+from lab.host.used import used
 from lab.rundir import open_orphans, open_state
+from lab.signals import held
 
 _PREFIX = "ports-"
 _JOURNAL = "journal.json"
+_UNFINISHED = "journal.new"
 _HOME = "home"
-_NET = Path("/sys/class/net")
 _OWN = Path("/proc/thread-self/ns/net")
-_SETTINGS = ("ipv4/conf", "ipv6/conf")
-_IFF_UP, _IFF_LOOPBACK = 1, 8
-_SCOPE_LINK = 253
-_MAIN_TABLE = 254
-# Those that come back by themselves (rtnetlink(7), linux/rtnetlink.h): the kernel's, and router
-# advertisements.
-_OWN_ROUTES = {2, 9}
-# What the kernel gives a device by itself; any other queueing discipline is somebody's work.
-_PLAIN_QDISCS = {"noop", "noqueue", "pfifo_fast", "fq_codel", "fq", "mq"}
+_SETTINGS = ("ipv4/conf", "ipv4/neigh", "ipv6/conf", "ipv6/neigh")
+_IFF_UP = 1
 
 
 class LentPort(Data):
     """A port as it was, and the place (``host`` or ``wire``) that it is lent to.
 
     ``settings`` are those below ``/proc/sys/net`` by their path. ``home`` is the inode of the
-    namespace that it belongs to.
+    namespace that it belongs to, ``index`` its interface index there.
     """
 
     where: str
     name: str
     home: int
+    index: int
     up: bool
     mtu: int
     mac: str
     offload: bool
-    addresses: tuple[str, ...]
+    addresses: tuple[Address, ...]
     settings: dict[str, str]
+
+
+_PORTS = TypeAdapter(tuple[LentPort, ...])
+
+
+@dataclass(frozen=True)
+class Returned:
+    """What came of putting ports back: the names of those that are, and what is not, in words.
+
+    ``folders`` are those of `open_state` that still say how it was.
+    """
+
+    names: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+    folders: tuple[Path, ...] = ()
+
+    def check(self) -> None:
+        """Raise LeftBehindError for all that is not as it was."""
+        if self.failures:
+            forget = "; ".join(f"umount -q {each}/*; rm -r {each}" for each in self.folders)
+            raise LeftBehindError(
+                "; ".join(self.failures),
+                hint=f"lab down --orphans tries again; to have it forgotten: {forget}",
+            )
 
 
 @contextmanager
@@ -70,14 +91,15 @@ def lend(ports: Mapping[str, str]) -> Iterator[Mapping[str, Path]]:
     The ports are back afterwards. Raises what `inspect` raises, LeftBehindError.
     """
     with open_state(_PREFIX) as folder:
-        lent = tuple(inspect(where, device) for where, device in ports.items())
-        _write_journal(folder, lent)
         try:
-            for port in lent:
-                _lend(folder, port)
+            with held():
+                lent = tuple(inspect(where, device) for where, device in ports.items())
+                _write_journal(folder, lent)
+                for port in lent:
+                    _lend(folder, port)
             yield {port.where: folder / port.where for port in lent}
         finally:
-            _must(give_back(folder))
+            give_back(folder).check()
 
 
 def inspect(where: str, device: str) -> LentPort:
@@ -89,73 +111,52 @@ def inspect(where: str, device: str) -> LentPort:
                 f"there is no port {device}",
                 hint="see `ip link`; `lab down --orphans` brings back what a killed run had",
             )
-        (message,) = netlink.get_links(found[0])
-        used = _used(netlink, message, device)
-        if used:
-            raise CannotError(f"port {device} is not lent: {used}", hint="name another port")
-        return LentPort(
-            where=where,
-            name=device,
-            home=_OWN.stat().st_ino,
-            up=bool(message["flags"] & _IFF_UP),
-            mtu=message.get_attr("IFLA_MTU"),
-            mac=message.get_attr("IFLA_ADDRESS"),
-            offload=checksum_offload(device),
-            addresses=_addresses(netlink, found[0]),
-            settings=_settings(device),
-        )
+        if use := used(netlink, found[0]):
+            raise CannotError(f"port {device} is not lent: {use}", hint="name another port")
+        return _look(netlink, where, found[0])
 
 
-def give_back(folder: Path) -> tuple[str, ...]:
-    """Put back what the journal in ``folder`` names; returns what is not as it was, in words."""
-    try:
-        records = json.loads((folder / _JOURNAL).read_text())
-    except FileNotFoundError:
-        return ()
-    failures: list[str] = []
-    for port in map(LentPort.model_validate, records):
+def give_back(folder: Path) -> Returned:
+    """Put back what the journal in ``folder`` names; Ctrl-C waits until that is done."""
+    with held():
         try:
-            failures += _give_back(folder, port)
-        except (NetlinkError, OSError, CannotError) as error:
-            failures.append(f"port {port.name}: {reason(error)}")
-    if not failures:
-        for port in map(LentPort.model_validate, records):
-            let_go(folder / port.where)
-        (folder / _JOURNAL).unlink()
-    return tuple(failures)
+            ports = _read_journal(folder)
+        except CannotError as error:
+            return Returned(failures=(error.message,), folders=(folder,))
+        failures = tuple(text for port in ports for text in _tried(folder, port))
+        if failures:
+            return Returned(failures=failures, folders=(folder,))
+        for name in (_JOURNAL, _UNFINISHED):
+            (folder / name).unlink(missing_ok=True)
+        return Returned(names=tuple(port.name for port in ports))
 
 
-def give_back_orphans() -> tuple[str, ...]:
-    """Put back what killed runs had; returns the names of the ports. Raises LeftBehindError."""
-    names: list[str] = []
+def give_back_orphans() -> Returned:
+    """Put back what killed runs had; what one of them keeps from it keeps no other."""
     with open_orphans(_PREFIX) as folders:
-        for folder in folders:
-            with suppress(FileNotFoundError):
-                names += [port["name"] for port in json.loads((folder / _JOURNAL).read_text())]
-            _must(give_back(folder))
-    return tuple(names)
+        all_ = [give_back(folder) for folder in folders]
+    return Returned(
+        names=tuple(name for each in all_ for name in each.names),
+        failures=tuple(text for each in all_ for text in each.failures),
+        folders=tuple(folder for each in all_ for folder in each.folders),
+    )
 
 
-def _used(netlink: Any, message: Any, device: str) -> str:
-    """Who uses the port, as a sentence; empty when nobody does."""
-    routes = [
-        route
-        for route in netlink.get_routes(oif=message["index"])
-        if route.get_attr("RTA_OIF") == message["index"] and route["table"] == _MAIN_TABLE
-    ]
-    above = [path.name.removeprefix("upper_") for path in (_NET / device).glob("upper_*")]
-    qdisc = message.get_attr("IFLA_QDISC")
-    reasons = {
-        "it carries the machine's default route": any(route["dst_len"] == 0 for route in routes),
-        f"routes lead over it (ip route show dev {device})": any(
-            route["proto"] not in _OWN_ROUTES for route in routes
-        ),
-        "it is the loopback device": message["flags"] & _IFF_LOOPBACK,
-        "it is a port of a bridge or bond": message.get_attr("IFLA_MASTER"),
-        f"{', '.join(sorted(above))} stands on it": above,
-        f"it has a queueing discipline of its own ({qdisc})": qdisc not in _PLAIN_QDISCS,
-    }
-    return next((reason for reason, true in reasons.items() if true), "")
+def _look(netlink: Any, where: str, index: int) -> LentPort:
+    (message,) = netlink.get_links(index)
+    device = message.get_attr("IFLA_IFNAME")
+    return LentPort(
+        where=where,
+        name=device,
+        home=_OWN.stat().st_ino,
+        index=index,
+        up=bool(message["flags"] & _IFF_UP),
+        mtu=message.get_attr("IFLA_MTU"),
+        mac=message.get_attr("IFLA_ADDRESS"),
+        offload=checksum_offload(device),
+        addresses=addresses(netlink, index),
+        settings=_settings(device),
+    )
 
 
 def _lend(folder: Path, port: LentPort) -> None:
@@ -163,7 +164,7 @@ def _lend(folder: Path, port: LentPort) -> None:
     target = os.open(folder / port.where, os.O_RDONLY | os.O_CLOEXEC)
     try:
         with IPRoute() as netlink:
-            _move(netlink, port.name, target)
+            netlink.link("set", index=port.index, net_ns_fd=target)
     except NetlinkError as error:
         raise CannotError(
             f"port {port.name} cannot be moved into a namespace: {reason(error)}",
@@ -173,80 +174,96 @@ def _lend(folder: Path, port: LentPort) -> None:
         os.close(target)
 
 
-def _give_back(folder: Path, port: LentPort) -> tuple[str, ...]:
+def _tried(folder: Path, port: LentPort) -> tuple[str, ...]:
+    """Put one port back; what is not as it was, in words."""
+    try:
+        failures = _give_back(folder / port.where, port)
+    except (NetlinkError, OSError, LabError) as error:
+        failures = (reason(error),)
+    if not failures:
+        let_go(folder / port.where)
+    return tuple(f"port {port.name}: {text}" for text in failures)
+
+
+def _give_back(file: Path, port: LentPort) -> tuple[str, ...]:
+    """A port without a namespace was never lent, or is back: it is its owner's business."""
+    if not _is_namespace(file):
+        return ()
     home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
     try:
         if os.fstat(home).st_ino != port.home:
             raise CannotError("it belongs to another network namespace than this one")
-        _bring(folder / port.where, port.name, home)
+        brought = _bring(file, port.name, home)
     finally:
         os.close(home)
     with IPRoute() as netlink:
-        _restore(netlink, port)
-    now = inspect(port.where, port.name)
-    return tuple(
-        f"port {port.name}: {field} was {getattr(port, field)}, is {getattr(now, field)}"
-        for field in ("up", "mtu", "mac", "offload", "addresses", "settings")
-        if getattr(now, field) != getattr(port, field)
-    )
+        found = netlink.link_lookup(ifname=port.name)
+        if not found:
+            raise CannotError("it is gone")
+        if not brought:
+            _check_ours(netlink, found[0], port)
+        _restore(netlink, found[0], port)
+        return _differences(port, _look(netlink, port.where, found[0]))
 
 
-def _bring(file: Path, name: str, home: int) -> None:
-    """Move the port home if it is where it was lent to; a run that died early never moved it."""
+def _bring(file: Path, name: str, home: int) -> bool:
+    """Move the port home if it is where it was lent to; whether it was."""
+    lent = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        lent = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    try:
-        if not _is_namespace(lent):
-            return
         with Namespaces({_HOME: home, "lent": lent}).inside("lent"), IPRoute() as netlink:
-            if netlink.link_lookup(ifname=name):
-                _move(netlink, name, home)
+            found = netlink.link_lookup(ifname=name)
+            if found:
+                netlink.link("set", index=found[0], net_ns_fd=home)
+    except NetlinkError as error:
+        raise CannotError(f"it cannot be moved home: {reason(error)}") from error
     finally:
         os.close(lent)
+    return bool(found)
 
 
-def _is_namespace(fd: int) -> bool:
+def _check_ours(netlink: Any, index: int, port: LentPort) -> None:
+    """Raise CannotError for a device at home that somebody has taken care of meanwhile."""
+    if index != port.index:
+        raise CannotError("another device has its name now, which is left as it is")
+    use = used(netlink, index)
+    if use and _differences(port, _look(netlink, port.where, index)):
+        raise CannotError(f"it is at home and left as it is, for it is in use: {use}")
+
+
+def _is_namespace(file: Path) -> bool:
     """Whether a namespace is mounted on the file, rather than the file being empty still."""
-    return os.fstat(fd).st_dev == _OWN.stat().st_dev
+    return file.exists() and file.stat().st_dev == _OWN.stat().st_dev
 
 
-def _move(netlink: Any, name: str, namespace: int) -> None:
-    (index,) = netlink.link_lookup(ifname=name)
-    netlink.link("set", index=index, net_ns_fd=namespace)
-
-
-def _restore(netlink: Any, port: LentPort) -> None:
-    found = netlink.link_lookup(ifname=port.name)
-    if not found:
-        raise CannotError("it is gone")
-    (index,) = found
-    netlink.link("set", index=index, address=port.mac, mtu=port.mtu)
-    if checksum_offload(port.name) != port.offload:
+def _restore(netlink: Any, index: int, port: LentPort) -> None:
+    now = _look(netlink, port.where, index)
+    if now.mac != port.mac:
+        netlink.link("set", index=index, address=port.mac)
+    if now.mtu != port.mtu:
+        netlink.link("set", index=index, mtu=port.mtu)
+    if now.offload != port.offload:
         set_checksum_offload(port.name, offload=port.offload)
-    now = _settings(port.name)
+    now = _look(netlink, port.where, index)
     for name, value in port.settings.items():
-        if now.get(name) != value:
+        if now.settings.get(name) != value:
             (Path("/proc/sys/net") / name).write_text(value)
-    netlink.link("set", index=index, state="up" if port.up else "down")
-    for cidr in sorted(set(port.addresses) - set(_addresses(netlink, index))):
-        interface = ip_interface(cidr)
-        netlink.addr(
-            "add", index=index, address=str(interface.ip), prefixlen=interface.network.prefixlen
-        )
+    if now.up != port.up:
+        netlink.link("set", index=index, state="up" if port.up else "down")
+    add_missing(netlink, index, port.addresses)
 
 
-def _addresses(netlink: Any, index: int) -> tuple[str, ...]:
-    """Without link-local ones, which the kernel makes and drops by itself."""
-    messages = netlink.get_addr(index=index)
-    return tuple(
-        sorted(
-            f"{message.get_attr('IFA_ADDRESS')}/{message['prefixlen']}"
-            for message in messages
-            if message["scope"] != _SCOPE_LINK
-        )
-    )
+def _differences(port: LentPort, now: LentPort) -> tuple[str, ...]:
+    """What is not as it was, in words. The kernel may make more link-local addresses."""
+    its = [each for each in now.addresses if each in port.addresses or not each.is_link_local]
+    pairs = {
+        "up": (port.up, now.up),
+        "mtu": (port.mtu, now.mtu),
+        "mac": (port.mac, now.mac),
+        "offload": (port.offload, now.offload),
+        "addresses": (port.addresses, tuple(its)),
+        **{name: (value, now.settings.get(name)) for name, value in port.settings.items()},
+    }
+    return tuple(f"{name} was {was}, is {is_}" for name, (was, is_) in pairs.items() if was != is_)
 
 
 def _settings(device: str) -> dict[str, str]:
@@ -261,13 +278,35 @@ def _settings(device: str) -> dict[str, str]:
 
 
 def _write_journal(folder: Path, ports: tuple[LentPort, ...]) -> None:
-    text = json.dumps([port.model_dump() for port in ports])
-    with (folder / _JOURNAL).open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    """It is there as a whole or not at all. Raises CannotError."""
+    unfinished = folder / _UNFINISHED
+    try:
+        with unfinished.open("wb") as file:
+            file.write(_PORTS.dump_json(ports))
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(folder / _JOURNAL)
+    except OSError as error:
+        raise CannotError(
+            f"the journal of the lent ports cannot be written: {error.strerror}",
+            hint=f"make room in {folder.parent}",
+        ) from error
 
 
-def _must(failures: tuple[str, ...]) -> None:
-    if failures:
-        raise LeftBehindError("; ".join(failures), hint="lab down --orphans tries again")
+def _read_journal(folder: Path) -> tuple[LentPort, ...]:
+    """The ports of a run; none where it ended before it wrote down any. Raises CannotError."""
+    file = folder / _JOURNAL
+    try:
+        return _PORTS.validate_json(file.read_bytes())
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError) as error:
+        waiting = ", ".join(f"nsenter --net={each} ip link" for each in _kept(folder))
+        raise CannotError(
+            f"{file} does not say which ports were lent"
+            + (f"; what waits there is shown by: {waiting}" if waiting else "")
+        ) from error
+
+
+def _kept(folder: Path) -> list[Path]:
+    return [file for file in sorted(folder.iterdir()) if _is_namespace(file)]

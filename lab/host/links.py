@@ -6,6 +6,7 @@ the host's own neighbour discovery; frames with IPv6 inside are carried all the 
 
 from __future__ import annotations
 
+from lab.host.addresses import add_missing
 from lab.host.host import Host, Link
 from lab.host.undo import UndoStack
 from lab.plan.operations import AddAddress, AddBridge, AddMember, AddVeth, AddVlan, LinkUp
@@ -102,15 +103,14 @@ def restore(host: Host, where: str, device: str, before: Link) -> None:
     if now.mtu != before.mtu:
         netlink.link("set", index=index, mtu=before.mtu)
     # The kernel drops IPv6 addresses from a device that goes down (keep_addr_on_down).
-    for cidr in before.addresses - now.addresses:
-        netlink.addr("add", index=index, **_address(cidr))
+    add_missing(netlink, index, before.addresses)
 
 
 def quieten(host: Host, where: str, device: str, undos: UndoStack) -> None:
     """Switch IPv6 off on a device, unless it has an IPv6 address that is somebody's."""
     name = f"ipv6/conf/{device}/disable_ipv6"
     before = host.sysctl(where, name)
-    if before in (None, "1") or any(":" in cidr for cidr in host.link(where, device).addresses):
+    if before in (None, "1") or any(each.is_ipv6 for each in host.link(where, device).addresses):
         return
 
     def back() -> None:

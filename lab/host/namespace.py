@@ -20,6 +20,7 @@ from lab.plan.where import HOST, WIRE
 
 _CLONE_NEWNET = 0x40000000
 _CLONE_NEWNS = 0x00020000
+_MS_NOSUID, _MS_NOEXEC = 2, 8
 _MS_BIND = 0x1000
 _MS_REC_PRIVATE = 0x4000 | 0x40000
 _MNT_DETACH = 2
@@ -98,6 +99,19 @@ def let_go(file: Path) -> None:
     """Forget a namespace that was kept; it vanishes with what is in it once nobody uses it."""
     _libc.umount2(str(file).encode(), _MNT_DETACH)
     file.unlink(missing_ok=True)
+
+
+@contextmanager
+def tmpfs(folder: Path) -> Iterator[None]:
+    """Have an empty file system on a folder that may hold device nodes: /run and /tmp may not.
+
+    It is gone after the block, with what is in it. Raises CannotError.
+    """
+    _mount("tmpfs", str(folder), "tmpfs", _MS_NOSUID | _MS_NOEXEC)
+    try:
+        yield
+    finally:
+        _libc.umount2(str(folder).encode(), _MNT_DETACH)
 
 
 @contextmanager

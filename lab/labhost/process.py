@@ -26,7 +26,8 @@ _NOISE = ("warning: TCG doesn't support requested feature", "is not connected to
 
 _PANIC = "Kernel panic - not syncing"
 _TAIL_LINES = 12
-_KILL_SECONDS = 10.0
+KILL_SECONDS = 10.0
+"""How long a process may take to end after SIGKILL."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def running(program: Program, fds: Sequence[int]) -> Iterator[Running]:
     try:
         yield Running(program, popen)
     finally:
-        _kill(popen, program)
+        kill(popen, program.name, program.argv)
 
 
 def guarded(argv: Sequence[str], signal_name: str = "KILL") -> tuple[str, ...]:
@@ -131,16 +132,17 @@ def guarded(argv: Sequence[str], signal_name: str = "KILL") -> tuple[str, ...]:
     return ("setpriv", f"--pdeathsig={signal_name}", "--", *guard, *argv)
 
 
-def _kill(popen: subprocess.Popen[bytes], program: Program) -> None:
+def kill(popen: subprocess.Popen[bytes], name: str, argv: Sequence[str]) -> None:
+    """End a process at once, if it has not ended. Raises StartError when it survives SIGKILL."""
     popen.kill()
     try:
-        popen.wait(timeout=_KILL_SECONDS)
+        popen.wait(timeout=KILL_SECONDS)
     except subprocess.TimeoutExpired as error:
         # Stuck in the kernel, as a broken /dev/kvm makes it: nobody can do more than say so.
         raise StartError(
-            f"{program.name}: process {popen.pid} is still there {_KILL_SECONDS:.0f} s after "
+            f"{name}: process {popen.pid} is still there {KILL_SECONDS:.0f} s after "
             "SIGKILL: it is stuck in the kernel",
-            argv=program.argv,
+            argv=argv,
         ) from error
 
 

@@ -29,10 +29,11 @@ import os, signal, sys
 from pathlib import Path
 from lab.here.place import first_facts, open_here
 from lab.here.ports import Ports
-from tests.netns.test_here_worker import plan, until
+from tests.netns.test_here_worker import plan, until, until_running
 facts = first_facts(Ports())
 with open_here(facts, Ports(), Path(sys.argv[1])) as here:
     until("guest", here.call(plan("sleep", sys.argv[2])))
+    until_running("sleep", sys.argv[2])
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -68,6 +69,14 @@ def processes(*words: str) -> list[int]:
     return found
 
 
+def until_running(*words: str) -> None:
+    """Whoever is ended earlier may start it still."""
+    deadline = time.monotonic() + 20
+    while not processes(*words) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert processes(*words)
+
+
 @pytest.fixture(autouse=True)
 def _able(host: Host) -> None:
     del host  # it skips where there are no namespaces
@@ -87,12 +96,26 @@ def test_a_guest_that_dies_is_told_after_the_undo(here: Here) -> None:
     assert undone.left == ()
 
 
+@pytest.mark.parametrize("name", ["lab", "scapy", "signal"])
+def test_nothing_is_imported_from_the_folder_it_runs_in(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cwd").mkdir()
+    (tmp_path / "cwd" / f"{name}.py").write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path / "cwd")
+    with open_here(first_facts(Ports()), Ports(), tmp_path) as here:
+        events = [EVENT.validate_python(data) for data, _ in here.call(plan("false"))]
+    assert events[-1].event == "failed"
+    assert events[-1].message == "guest guest ended early: exit status 1"
+
+
 def test_a_call_that_is_left_is_undone(tmp_path: Path) -> None:
     length = f"1000.{os.getpid()}"
     devices = set(Path("/sys/class/net").iterdir())
     with open_here(first_facts(Ports()), Ports(), tmp_path) as here:
         stream = here.call(plan("sleep", length))
         until("guest", stream)
+        until_running("sleep", length)
         began = time.monotonic()
     assert time.monotonic() - began < 20
     assert not processes("sleep", length)
@@ -117,8 +140,8 @@ def test_a_worker_that_is_killed_is_told(tmp_path: Path) -> None:
     with open_here(first_facts(Ports()), Ports(), tmp_path) as here:
         stream = here.call(plan("sleep", f"3000.{os.getpid()}"))
         until("guest", stream)
-        for pid in processes("lab.here.worker", str(_worker_fd())):
-            os.kill(pid, signal.SIGKILL)
+        until_running("sleep", f"3000.{os.getpid()}")
+        os.kill(_worker(), signal.SIGKILL)
         with pytest.raises(StartError, match="the worker ended with SIGKILL"):
             list(stream)
     deadline = time.monotonic() + 20
@@ -127,12 +150,12 @@ def test_a_worker_that_is_killed_is_told(tmp_path: Path) -> None:
     assert not processes("sleep", f"3000.{os.getpid()}")
 
 
-def _worker_fd() -> int:
-    """The descriptor that the worker was given: the last word of our only such child."""
+def _worker() -> int:
+    """Our only such child; those of others may have the same command line."""
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    (words,) = [
-        parts
+    (worker,) = [
+        child
         for child in children
-        if b"lab.here.worker" in (parts := Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"))
+        if b"lab.here.worker" in Path(f"/proc/{child}/cmdline").read_bytes()
     ]
-    return int(words[-2])
+    return int(worker)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
+import time
 
 import pytest
 
-from lab.host.fdb import watch_fdb
+from lab.host.fdb import FdbWatch, watch_fdb
 from lab.host.host import Host
 from lab.host.operations import Operations
 from lab.plan.operations import AddBridge, AddMember, AddVeth, LinkUp, Operation
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.netns
 
 MAC = "02:00:00:00:00:07"
 OTHER = "02:00:00:00:00:08"
+SECONDS = 10.0
 PORTS = ("one", "two")
 OPERATIONS: tuple[Operation, ...] = (
     AddBridge(name="br0"),
@@ -34,16 +36,25 @@ def speak(host: Host, port: str, mac: str) -> None:
         sock.send(b"\xff" * 6 + source + b"\x88\xb5" + bytes(46))
 
 
+def poll_until(watch: FdbWatch, port: str) -> None:
+    """The kernel's news of what was said may be under way."""
+    deadline = time.monotonic() + SECONDS
+    watch.poll()
+    while port not in {entry.port for entry in watch.entries} and time.monotonic() < deadline:
+        time.sleep(0.01)
+        watch.poll()
+
+
 def test_entries_are_known_and_moves_are_told(host: Host, operations: Operations) -> None:
     operations.apply(OPERATIONS)
     host.wait_carrier([(HOST, port) for port in PORTS], 10)
     speak(host, "one", MAC)
     with watch_fdb(host, MAC) as watch:
-        watch.poll()
+        poll_until(watch, "one")
         assert {(entry.bridge, entry.port) for entry in watch.entries} == {("br0", "one")}
         speak(host, "two", OTHER)
         speak(host, "two", MAC)
-        watch.poll()
+        poll_until(watch, "two")
         assert (watch.entries[-1].bridge, watch.entries[-1].port) == ("br0", "two")
         assert {entry.port for entry in watch.entries[:-1]} == {"one"}
     operations.undo()

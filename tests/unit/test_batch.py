@@ -89,3 +89,13 @@ def test_a_pipe_cannot_be_read_by_every_run(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UsageError, match="can be read only once"):
         check((f"{tmp_path}/pipe",))
+
+
+def test_a_run_imports_nothing_from_the_folder_it_runs_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lab.py").write_text("raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path)
+    request = BatchRequest(("nosuch",), tmp_path / "out")
+    (result,) = run_batch(request, lambda _topology: None, lambda _topology, _result: None)
+    assert result.status == UsageError.status

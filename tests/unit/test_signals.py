@@ -1,4 +1,4 @@
-"""Signals that wait until what must not be left behind is known."""
+"""Signals wait for the end of a block, whichever thread the kernel gives them to."""
 
 from __future__ import annotations
 
@@ -12,80 +12,78 @@ import pytest
 
 from lab.signals import held
 
-
-@pytest.fixture
-def came() -> Iterator[list[int]]:
-    """What the handler of SIGTERM has heard."""
-    heard: list[int] = []
-
-    def hear(number: int, _frame: FrameType | None) -> None:
-        heard.append(number)
-
-    before = signal.signal(signal.SIGTERM, hear)
-    yield heard
-    signal.signal(signal.SIGTERM, before)
+ENDING = [signal.SIGHUP, signal.SIGINT, signal.SIGTERM]
 
 
-def kill() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
+def interrupt(number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
-def test_a_signal_comes_once_at_the_end(came: list[int]) -> None:
+def work(number: signal.Signals, done: list[str]) -> None:
     with held():
-        kill()
-        kill()
-        assert came == []
-    assert came == [signal.SIGTERM]
-    kill()
-    assert came == [signal.SIGTERM] * 2
+        os.kill(os.getpid(), number)
+        done.append("all of it")
 
 
-def test_one_that_another_thread_takes_waits_too(came: list[int]) -> None:
-    """A thread that draws is always there on a terminal."""
+def fail() -> None:
     with held():
-        thread = threading.Thread(target=lambda: signal.pthread_kill(threading.get_ident(), 15))
-        thread.start()
-        thread.join()
-        assert came == []
-    assert came == [signal.SIGTERM]
+        os.kill(os.getpid(), signal.SIGINT)
+        raise ValueError("left behind")
 
 
-def test_blocks_may_lie_in_each_other(came: list[int]) -> None:
-    with held():
-        with held():
-            kill()
-        assert came == []
-    assert came == [signal.SIGTERM]
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    before = {number: signal.signal(number, interrupt) for number in ENDING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
-def test_what_was_ignored_stays_so(came: list[int]) -> None:
-    handler = signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    with held():
-        kill()
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
-    signal.signal(signal.SIGTERM, handler)
-    assert came == []
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_comes_after_the_block(number: signal.Signals) -> None:
+    done: list[str] = []
+    with pytest.raises(KeyboardInterrupt, match=number.name):
+        work(number, done)
+    assert done
+    assert signal.getsignal(number) is interrupt
 
 
-def test_an_error_in_the_block_is_not_lost(came: list[int]) -> None:
-    def fail() -> None:
-        with held():
-            kill()
-            raise ZeroDivisionError
+def test_other_threads_change_nothing() -> None:
+    """A mask would let the signal through here: the thread has none."""
+    done: list[str] = []
+    quit_ = threading.Event()
+    other = threading.Thread(target=quit_.wait)
+    other.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work(signal.SIGINT, done)
+    finally:
+        quit_.set()
+        other.join()
+    assert done
 
-    with pytest.raises(ZeroDivisionError):
+
+def test_an_error_of_the_block_is_what_is_told() -> None:
+    with pytest.raises(ValueError, match="left behind"):
         fail()
-    assert came == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGINT) is interrupt
 
 
-def test_in_another_thread_nothing_is_held() -> None:
-    done: list[bool] = []
+def test_what_was_ignored_stays_ignored() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with held():
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
-    def work() -> None:
+
+def test_another_thread_may_call_it() -> None:
+    done = []
+
+    def hold() -> None:
         with held():
-            done.append(True)
+            done.append("all of it")
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert done == [True]
+    other = threading.Thread(target=hold)
+    other.start()
+    other.join()
+    assert done
