@@ -31,19 +31,23 @@ _MAGIC = 0xBE9BE955
 _PAUSE_NS = 40_000_000
 _PATIENCE = 3.0
 
-# The guest has come to rest when the first leaves: what it did to start this is no packet's cost.
-_SCRIPT = """
+_PREPARE = """
 set -e
-modprobe pktgen
 c=/proc/net/pktgen
+modprobe pktgen
 echo rem_device_all >$c/kpktgend_0
 echo "add_device {device}" >$c/kpktgend_0
-for each in "count {count}" "burst {burst}" "delay {pause}" "pkt_size {size}" \\
+for each in "burst {burst}" "delay {pause}" "pkt_size {size}" \\
   "dst_mac {mac}" "dst_min {peer}" "dst_max {peer}" "src_min {own}" "src_max {own}" \\
   "udp_src_min {port}" "udp_src_max {port}" "udp_dst_min {port}" "udp_dst_max {port}"
 do
   echo "$each" >$c/{device} || {{ echo "pktgen: $each" >&2; exit 1; }}
 done
+"""
+# The guest has come to rest when the first leaves: what it did to start this is no packet's cost.
+_START = """
+c=/proc/net/pktgen
+echo "count {count}" >$c/{device}
 {{ sleep {delay}; echo start >$c/pgctrl; }} </dev/null >/dev/null 2>&1 &
 """
 
@@ -67,22 +71,22 @@ def open_sink(ends: Ends) -> socket.socket:
 
 def start(lane: Lane, bursts: int, delay: float) -> None:
     """Let the guest send so many bursts, beginning after so many seconds. Raises CannotError."""
-    script = _SCRIPT.format(
+    prepare = _PREPARE.format(
         device=lane.nic.device,
-        count=bursts * BURST,
         burst=BURST,
         pause=_PAUSE_NS,
-        delay=delay,
         size=SMALLEST,
         mac=lane.ends.tester_mac,
         peer=lane.ends.tester,
         own=lane.ends.guest,
         port=PORT,
     )
-    ran = lane.guest.run(script)
-    if ran.returncode:
-        why = " ".join(ran.err.split()) or f"status {ran.returncode}"
-        raise CannotError(f"the guest cannot send bursts: {why}")
+    _run(lane, prepare + _start(lane, bursts, delay))
+
+
+def again(lane: Lane, bursts: int, delay: float) -> None:
+    """The same once more, after `start`. Raises CannotError."""
+    _run(lane, _start(lane, bursts, delay))
 
 
 def receive(sock: socket.socket, bursts: int) -> tuple[Burst, ...]:
@@ -116,6 +120,17 @@ def spans(bursts: Sequence[Burst], since_ns: int) -> tuple[tuple[int, int], ...]
         for began, ended, burst in zip(begins, ends, bursts[1:], strict=True)
         if burst.packets == BURST and began > since_ns
     )
+
+
+def _start(lane: Lane, bursts: int, delay: float) -> str:
+    return _START.format(device=lane.nic.device, count=bursts * BURST, delay=delay)
+
+
+def _run(lane: Lane, script: str) -> None:
+    ran = lane.guest.run(script)
+    if ran.returncode:
+        why = " ".join(ran.err.split()) or f"status {ran.returncode}"
+        raise CannotError(f"the guest cannot send bursts: {why}")
 
 
 def _more(sock: socket.socket, deadline: float) -> bool:

@@ -2,7 +2,8 @@
 
     idle, due times     untraced: CPU time, round trips
     ping-pong, idle     traced, in turns: echoes
-    bursts              untraced, then traced: 64 packets that the guest hands over at once
+    bursts              traced: 64 packets that the guest hands over at once
+    ping-pong, bursts   untraced: what watching costs, CPU time
 
 The same windows tell who carries the packets (`lab.probe.carrier`) and how often the guest stops
 for them (`lab.probe.exits`). While packets are counted everybody runs in a fixed order
@@ -55,6 +56,7 @@ _TIMES = {CostLevel.BRIEF: 1, CostLevel.TCP: 1, CostLevel.FULL: 3}
 # How long to wait between echoes, in round trips; and what a kernel's timer needs at least.
 _PAUSE_TRIPS, _SHORTEST_PAUSE_NS, _LONGEST_PAUSE_NS = 2, 1_000_000, 20_000_000
 _BURSTS = {CostLevel.BRIEF: 8, CostLevel.TCP: 16, CostLevel.FULL: 16}
+_UNTRACED_BURSTS = 8
 # Seconds until the guest begins; more where the first time it had before all were in order.
 _DELAYS = (0.05, 0.6)
 
@@ -162,7 +164,7 @@ def observe_costs(lane: Lane, qemu: Qemu, icmp: socket.socket, sink: socket.sock
     echoes = Echoes(icmp)
     try:
         pause = _warm_up(echoes, lane.probe.window)
-        _untraced(costing, echoes, qemu, pause, lane.probe.costs)
+        _at_due_times(costing, echoes, qemu, pause, lane.probe.costs)
         with open_tracing() as tracing:
             watch = Watch(tracing, qemu, kvm=costing.kvm)
             costing.unmeasured |= watch.refused
@@ -171,6 +173,10 @@ def observe_costs(lane: Lane, qemu: Qemu, icmp: socket.socket, sink: socket.sock
             _close(costing, watch, recorded)
             with _without(costing, "bursts"):
                 _close(costing, watch, _bursts(costing, lane, qemu, tracing, sink))
+        with _ordered(costing, qemu, tester_last=lane.probe.spaced):
+            costing.settled_trips_ns = _settled(costing, echoes, pause, lane.probe)
+        if lane.probe.costs is not CostLevel.BRIEF and "bursts" not in costing.unmeasured:
+            costing.windows.append(_untraced_bursts(costing, lane, qemu, sink))
     except CannotError as error:
         costing.missing = (error.message,)
     return costing
@@ -191,8 +197,10 @@ def _warm_up(echoes: Echoes, wanted: int) -> int:
     return min(max(pause, _SHORTEST_PAUSE_NS), _LONGEST_PAUSE_NS)
 
 
-def _untraced(costing: Costing, echoes: Echoes, qemu: Qemu, pause: int, level: CostLevel) -> None:
-    """None, then packets at due times."""
+def _at_due_times(
+    costing: Costing, echoes: Echoes, qemu: Qemu, pause: int, level: CostLevel
+) -> None:
+    """No packets, then packets at due times."""
     before = _cpu(costing, qemu)
     echoes.rest(_SHORT_IDLE * pause)
     between = _cpu(costing, qemu)
@@ -243,17 +251,22 @@ def _without(costing: Costing, group: str) -> Iterator[None]:
 def _ping_pong(
     costing: Costing, echoes: Echoes, pause: int, probe: ProbePlan, tracing: Tracing
 ) -> list[_Window]:
-    """Windows with packets, and ones without between them.
-
-    A few round trips after tracing show how much longer one takes with it. Where nobody is
-    in order a pause lets all come to rest, if the machine is quiet.
-    """
-    pause_after = pause if probe.spaced and "order" in costing.unmeasured else 0
+    """Windows with packets, and ones without between them."""
+    round_trips = probe.window * _TIMES[probe.costs]
     with tracing.recording():
-        windows = _in_turns(echoes, probe.window * _TIMES[probe.costs], pause, pause_after)
-    settled = [_trips(echoes, pause_after, 0, probe.window) for _ in range(_SETTLED_WINDOWS)]
-    costing.settled_trips_ns = tuple(trip for each in settled for trip in each.trips_ns)
-    return windows
+        return _in_turns(echoes, round_trips, pause, _pause_after(costing, pause, probe))
+
+
+def _settled(costing: Costing, echoes: Echoes, pause: int, probe: ProbePlan) -> tuple[int, ...]:
+    """Round trips like the counted ones, when nothing is traced: not even what is thrown away."""
+    after = _pause_after(costing, pause, probe)
+    settled = [_trips(echoes, after, 0, probe.window) for _ in range(_SETTLED_WINDOWS)]
+    return tuple(trip for each in settled for trip in each.trips_ns)
+
+
+def _pause_after(costing: Costing, pause: int, probe: ProbePlan) -> int:
+    """Where nobody is in order a pause lets all come to rest, if the machine is quiet."""
+    return pause if probe.spaced and "order" in costing.unmeasured else 0
 
 
 def _in_turns(echoes: Echoes, round_trips: int, pause: int, pause_after: int) -> list[_Window]:
@@ -284,38 +297,30 @@ def _bursts(
 ) -> list[_Window]:
     """Those that were traced and came whole. Raises CannotError where few did."""
     wanted = _BURSTS[lane.probe.costs]
-    if lane.probe.costs is not CostLevel.BRIEF:
-        costing.windows.append(_untraced_bursts(costing, lane, qemu, sink))
+    start = bursts.start
     for delay in _DELAYS:
         tracing.clear()
         with tracing.recording():
-            spans = _traced_spans(costing, lane, qemu, sink, delay)
+            # The first of them only says when the second begins.
+            start(lane, wanted + 1, delay)
+            with _ordered(costing, qemu, tester_last=True):
+                began = time.monotonic_ns()
+                spans = bursts.spans(bursts.receive(sink, wanted + 1), began)
         if 2 * len(spans) >= wanted:
             return [_Window("burst", began, ended, BURST) for began, ended in spans]
+        start = bursts.again
     raise CannotError(f"less than half of {wanted} bursts came whole and in time")
 
 
 def _untraced_bursts(costing: Costing, lane: Lane, qemu: Qemu, sink: socket.socket) -> CostWindow:
-    """For CPU time."""
-    wanted = _BURSTS[lane.probe.costs]
-    bursts.start(lane, wanted, _DELAYS[0])
+    """For CPU time. Raises CannotError."""
+    bursts.again(lane, _UNTRACED_BURSTS, _DELAYS[0])
     before = _cpu(costing, qemu)
     with _ordered(costing, qemu, tester_last=True):
-        packets = sum(burst.packets for burst in bursts.receive(sink, wanted))
+        packets = sum(burst.packets for burst in bursts.receive(sink, _UNTRACED_BURSTS))
     after = _cpu(costing, qemu)
     window = _Window("burst", before.time_ns, after.time_ns, packets)
     return window.closed(after.since(before), traced=False)
-
-
-def _traced_spans(
-    costing: Costing, lane: Lane, qemu: Qemu, sink: socket.socket, delay: float
-) -> tuple[tuple[int, int], ...]:
-    """When each burst was all that happened; the guest begins after a delay in seconds."""
-    wanted = _BURSTS[lane.probe.costs] + 1
-    bursts.start(lane, wanted, delay)
-    with _ordered(costing, qemu, tester_last=True):
-        began = time.monotonic_ns()
-        return bursts.spans(bursts.receive(sink, wanted), began)
 
 
 def _close(costing: Costing, watch: Watch, windows: list[_Window]) -> None:

@@ -10,27 +10,30 @@ import time
 from lab.errors import CannotError
 from lab.evidence.costs import TcpEvidence
 from lab.probe.frames import Ends
-from lab.probe.lane import Guest, Lane
+from lab.probe.lane import Lane
 
 _STREAM_PORT, _TURN_PORT = 9479, 9480
 _STREAM_SECONDS, _TURN_SECONDS = 1, 0.5
 _PATIENCE = 10.0
-# Each ends with its first client; the guest ends soon after a run that sends none.
+# One after the other: each ends with its client, and disturbs none of the others'. In one script,
+# for each costs some tenths of a second where the guest is emulated.
 _SERVE = """
-iperf3 -s -1 -p {port} </dev/null >/dev/null 2>&1 &
-"""
-_ECHO = """
-socat -T {patience:.0f} TCP4-LISTEN:{port},reuseaddr,accept-timeout={patience:.0f} PIPE \\
-  </dev/null >/dev/null 2>&1 &
+{{
+  iperf3 -s -1 -p {stream_port}
+  iperf3 -s -1 -p {stream_port}
+  socat -T {patience:.0f} TCP4-LISTEN:{turn_port},reuseaddr,accept-timeout={patience:.0f} PIPE
+}} </dev/null >/dev/null 2>&1 &
 """
 _REFUSED = "Connection refused"
 
 
 def observe_tcp(lane: Lane) -> TcpEvidence:
     """Send in the namespace that the calling thread is in. Raises CannotError."""
-    in_bps = _stream(lane)
-    out_bps = _stream(lane, "-R")
-    transactions, seconds = _turns(lane.guest, lane.ends)
+    serve = _SERVE.format(stream_port=_STREAM_PORT, turn_port=_TURN_PORT, patience=_PATIENCE)
+    lane.guest.run(serve)
+    in_bps = _stream(lane.ends)
+    out_bps = _stream(lane.ends, "-R")
+    transactions, seconds = _turns(lane.ends)
     return TcpEvidence(in_bps=in_bps, out_bps=out_bps, transactions=transactions, seconds=seconds)
 
 
@@ -46,11 +49,10 @@ def bits_per_second(report: str) -> float:
         raise CannotError(f"iperf3: {told.get('error', 'no figure')}") from error
 
 
-def _stream(lane: Lane, *way: str) -> float:
+def _stream(ends: Ends, *way: str) -> float:
     """One stream, with the tester as iperf3's client: it asks again until the guest listens."""
-    lane.guest.run(_SERVE.format(port=_STREAM_PORT))
     options = ("-J", "-t", str(_STREAM_SECONDS), "-p", str(_STREAM_PORT), *way)
-    argv = ["iperf3", "-c", str(lane.ends.guest), *options]
+    argv = ["iperf3", "-c", str(ends.guest), *options]
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
@@ -65,9 +67,8 @@ def _stream(lane: Lane, *way: str) -> float:
             return bits_per_second(ran.stdout)
 
 
-def _turns(guest: Guest, ends: Ends) -> tuple[int, float]:
+def _turns(ends: Ends) -> tuple[int, float]:
     """How often a byte came back, and in how many seconds."""
-    guest.run(_ECHO.format(port=_TURN_PORT, patience=_PATIENCE))
     with _connection(ends) as sock:
         return turns(sock)
 
