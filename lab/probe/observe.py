@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
@@ -38,7 +39,7 @@ from lab.probe.mark import numbering, packets, stray
 from lab.probe.pcapng import pcapng
 from lab.probe.qemu import look
 from lab.probe.queues import observe_queues
-from lab.probe.reach import exchanges, send_in, stream_in
+from lab.probe.reach import exchanges, frames_in, send_in, stream_in
 from lab.probe.rings import observe_rings
 from lab.probe.servers import servers
 
@@ -228,10 +229,12 @@ def _send(
 ) -> Sent:
     """All traffic of one lane: towards the guest, then from it."""
     with host.inside(WIRE), servers(lane.ends.tester):
-        inside.listen(lane)
+        with ThreadPoolExecutor(1) as beside:  # scapy needs a CPU while the guest needs another
+            built = beside.submit(frames_in, lane)
+            inside.listen(lane)
         if lane.stray:
             senders[""].send(build(lane.ends, lane.stray))
-        patience = send_in(senders[lane.probe.device], wire, lane)
+        patience = send_in(senders[lane.probe.device], wire, lane, built.result())
         stream = stream_in(lane, patience)
         answers = inside.send(lane, patience)
         frames, capture = inside.stop(lane)

@@ -11,7 +11,7 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from lab.evidence.packets import Exchange
@@ -27,11 +27,22 @@ from lab.probe.servers import digest_of_stream
 Protocol = Literal["arp", "icmp", "udp", "tcp"]
 
 
-def send_in(sender: socket.socket, wire: PacketCapture, lane: Lane) -> int:
+def frames_in(lane: Lane) -> dict[int, bytes]:
+    """The frames of all packets towards the guest, by their numbers."""
+    return {
+        packet.number: build(lane.ends, packet)
+        for packet in lane.packets
+        if packet.direction is Direction.IN
+    }
+
+
+def send_in(
+    sender: socket.socket, wire: PacketCapture, lane: Lane, frames: Mapping[int, bytes]
+) -> int:
     """Send ARP, every echo, and the hop probe towards the guest; answers end in ``wire``.
 
-    ``sender`` is a packet socket bound to the tester's device. Returns how many seconds it is worth
-    to wait for further answers on this path.
+    ``sender`` is a packet socket bound to the tester's device, ``frames`` are from `frames_in`.
+    Returns how many seconds it is worth to wait for further answers on this path.
     """
     ends, patience = lane.ends, PATIENCE
 
@@ -46,7 +57,7 @@ def send_in(sender: socket.socket, wire: PacketCapture, lane: Lane) -> int:
         deadline = time.monotonic() + patience
         answers = []
         for packet in _of(lane, kind, Direction.IN):
-            sender.send(build(ends, packet))
+            sender.send(frames[packet.number])
             if kind != "hop":
                 answers.append(wire.wait(_answer_to(packet, ends), deadline))
         if not all(answers):
