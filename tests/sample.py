@@ -215,7 +215,7 @@ def result(seen: Evidence | None = None) -> Result:
         ),
         checks=verdict.checks,
         paths=paths_in(plan(), seen),
-        costs=costs_in(seen),
+        costs=costs_in(plan(), seen),
         commands={"guest": "qemu-system-x86_64 -accel kvm"},
         artifacts={
             name: f"lab-results/vhost-20261122-150000/{name}"

@@ -7,8 +7,9 @@ sent none of it on.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
+from lab.evidence.packets import MarkedProbe
 from lab.plan.data import Expectation, Plan
 from lab.plan.operations import AddMacvtap, AddMember, AddVfs
 from lab.plan.where import HOST
@@ -21,6 +22,14 @@ def bystanders(plan: Plan, senders: Collection[str], own: Collection[str]) -> fr
     """
     ports = {port.device for port in plan.facts.ports} - {*senders, *own}
     return frozenset(device for port in ports for device in _stack(plan, port))
+
+
+def beside(plan: Plan, expectation: Expectation, probes: Iterable[MarkedProbe]) -> frozenset[str]:
+    """The same for one NIC: ``probes`` are those that were sent towards it or from it."""
+    sightings = (each for probe in probes for each in probe.sightings if each.where == HOST)
+    own = {hop.device for hop in expectation.hops or () if hop.where == HOST}
+    senders = {each.device for each in sightings if each.outgoing}
+    return bystanders(plan, senders, {*own, vf_port(expectation)})
 
 
 def vf_port(expectation: Expectation) -> str:

@@ -101,13 +101,14 @@ def _seen(run: Run, evidence: Evidence) -> Iterator[tuple[str, float]]:
 
 
 def _devices(run: Run, evidence: Evidence) -> set[str] | None:
-    """The host's devices that saw a probe; unknown where nobody looked, or a probe was lost."""
+    """The host's devices that a probe passed; unknown where nobody looked, or one was lost."""
     watched = any(capture.where == HOST for capture in evidence.captures)
     probes = [probe for probe in evidence.probes if (probe.guest, probe.nic) == run.nic]
     if not (watched and probes and all(probe.sightings for probe in probes)):
         return None
     sightings = (sighting for probe in probes for sighting in probe.sightings)
-    return {sighting.device for sighting in sightings if sighting.where == HOST}
+    seen = {sighting.device for sighting in sightings if sighting.where == HOST}
+    return seen.difference(run.costs.bystanders)
 
 
 def _threads(run: Run, evidence: Evidence) -> int | None:

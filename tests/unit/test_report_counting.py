@@ -9,7 +9,7 @@ import pytest
 from lab.evidence.costs import CostsEvidence, CostWindow, DueEvidence, TcpEvidence, Trial
 from lab.evidence.guest import NicEvidence
 from lab.evidence.whole import Evidence
-from lab.plan.data import Carrier
+from lab.plan.data import Carrier, Expectation, FunctionPlan
 from lab.report.costs import Costs, Counted, Tcp
 from lab.report.counting import costs_in, typical
 from tests import sample
@@ -49,10 +49,11 @@ WINDOWS = (
 )
 
 
-def costs(driver: str = "virtio_net", **changes: Any) -> Costs:
+def costs(driver: str = "virtio_net", expected: Expectation | None = None, **changes: Any) -> Costs:
     values = {"guest": "guest", "nic": "net0", "kvm": True, "burst": 32, "windows": WINDOWS}
     seen = CostsEvidence.model_validate(values | changes)
-    (found,) = costs_in(around(seen, driver)).values()
+    plan = sample.plan(expected or sample.EXPECTATION)
+    (found,) = costs_in(plan, around(seen, driver)).values()
     return found
 
 
@@ -125,11 +126,25 @@ def test_what_happens_in_one_idle_window_alone_is_not_subtracted() -> None:
     assert means(costs(windows=windows))["vhost_wakeups"] == 1.0
 
 
+FUNCTION = FunctionPlan(pci="0000:01:00.0")
+
+
 @pytest.mark.parametrize(
-    ("driver", "kicks"), [("virtio_net", True), ("igb", True), ("e1000", False)]
+    ("driver", "function", "kicks"),
+    [
+        ("virtio_net", None, True),
+        ("igb", FUNCTION, True),
+        ("igb", None, False),
+        ("e1000", None, False),
+        ("e1000", FUNCTION, False),
+    ],
+    ids=["virtio", "VFIO", "emulated beside VFIO", "emulated", "emulated in a function's place"],
 )
-def test_only_where_a_write_is_a_kick_are_they_counted(driver: str, kicks: bool) -> None:
-    assert ("kicks" in means(costs(driver))) is kicks
+def test_only_where_a_write_is_a_kick_are_they_counted(
+    driver: str, function: FunctionPlan | None, kicks: bool
+) -> None:
+    expected = sample.EXPECTATION.model_copy(update={"function": function})
+    assert ("kicks" in means(costs(driver, expected))) is kicks
 
 
 def test_what_is_less_than_idle_is_nothing() -> None:
@@ -185,6 +200,7 @@ def test_times_are_told_beside_what_watching_cost() -> None:
 
 def test_host_hops_are_the_devices_that_saw_the_marked_probe() -> None:
     assert costs().host_hops == 3
+    assert costs().bystanders == ()
 
 
 def trial(pps: float, lost: int = 0, *, size: int = 64, reached: bool = True) -> Trial:
