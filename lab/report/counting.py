@@ -281,7 +281,7 @@ def _zero_loss(trials: Sequence[Trial]) -> Iterator[ZeroLoss]:
             size=size,
             pps=round(mine[-1].pps, 1) if good else 0.0,
             trials=len(mine),
-            tester_limited=not any(trial.lost and trial.reached for trial in mine),
+            tester_limited=not any(trial.lost for trial in mine),
         )
 
 

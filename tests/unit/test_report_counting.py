@@ -211,7 +211,7 @@ def trial(pps: float, lost: int = 0, *, size: int = 64, reached: bool = True) ->
 def test_the_rate_without_loss_is_that_of_the_last_trial() -> None:
     trials = (
         *(trial(4000, 9), trial(2500), trial(3000, 1), trial(2500, 2), trial(2000)),
-        *(trial(900, 7, size=512, reached=False), trial(450, size=512), trial(450, size=512)),
+        *(trial(900, size=512, reached=False), trial(450, size=512), trial(450, size=512)),
         trial(100, 3, size=1518),
     )
     found = costs(trials=trials).zero_loss
@@ -221,6 +221,11 @@ def test_the_rate_without_loss_is_that_of_the_last_trial() -> None:
         (1518, 0.0, 1),
     ]
     assert [each.tester_limited for each in found] == [False, True, False]
+
+
+def test_what_is_lost_at_a_rate_that_the_tester_does_not_reach_is_lost() -> None:
+    (found,) = costs(trials=(trial(900, 7, reached=False), trial(450), trial(450))).zero_loss
+    assert (found.pps, found.tester_limited) == (450.0, False)
 
 
 def test_tcp_is_told_in_megabits() -> None:
