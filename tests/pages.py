@@ -25,6 +25,8 @@ from tests import sample
 
 Record = TypeVar("Record", bound=Data)
 EVIL = "</code></script><script>document.title='owned'</script><img src=x onerror=alert(1)>'\""
+CONTROLS = "\x1b[2J\x00\x07\x9b\u202e\u2066"
+"""What clears a terminal, ends a string, rings, and turns the direction of writing."""
 
 _CARRIERS = {
     "e1000": Carrier.QEMU,
@@ -286,9 +288,9 @@ def _evil(value: Any) -> Any:
     if isinstance(value, Data):
         return spoiled(value)
     if type(value) is str:
-        return value + EVIL
+        return value + CONTROLS + EVIL
     if isinstance(value, tuple):
         return tuple(_evil(each) for each in value)
     if isinstance(value, dict):
-        return {key + EVIL: _evil(each) for key, each in value.items()}
+        return {key + CONTROLS + EVIL: _evil(each) for key, each in value.items()}
     return value

@@ -13,6 +13,7 @@ from lab.report.html.page import ladder_page, run_page
 from lab.report.verdict import Outcome
 from tests import pages, sample
 
+INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 RUN = run_page(pages.full(), sample.evidence(), {"dmesg.log": "br0: port 1 entered"})
 LADDER = ladder_page(pages.ladder(), "/results")
 
@@ -79,7 +80,7 @@ def test_the_policy_names_style_and_script_as_they_are(page: str) -> None:
         run_page(
             pages.spoiled(pages.full()),
             pages.spoiled(sample.evidence()),
-            {f"{pages.EVIL}.log": pages.EVIL},
+            {f"{pages.CONTROLS}{pages.EVIL}.log": pages.CONTROLS + pages.EVIL},
         ),
         run_page(pages.spoiled(pages.failing()), pages.spoiled(sample.evidence()), {}),
         run_page(pages.spoiled(pages.dead()), None, {}),
@@ -91,6 +92,8 @@ def test_text_of_others_stays_text(page: str) -> None:
     assert page.count("<script") == page.count("</script") == 1
     assert "<img" not in page
     assert "&lt;script&gt;" in page
+    assert not INVISIBLE.search(page)
+    assert "\u2400\u2407\ufffd\ufffd\ufffd" in page
 
 
 def test_what_is_red_comes_first() -> None:

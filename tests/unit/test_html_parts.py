@@ -10,9 +10,10 @@ import pytest
 from lab.report.costs import Costs, ZeroLoss
 from lab.report.html.costs import nic_costs
 from lab.report.html.plots import Bar, Plot, Series, figures
-from lab.report.html.text import folded, plain, tail
+from lab.report.html.text import folded, tail
 from lab.report.html.timeline import RIGHT, timeline
 from lab.report.life import Actor
+from lab.report.plain import plain
 from tests import pages
 
 PLOT = Plot(
@@ -124,6 +125,7 @@ def test_a_line_that_is_no_command_is_left_alone() -> None:
         ("a\r\nb\tc", "a\nb\tc"),
         ("bell\x07 nul\x00", "bell\u2407 nul\u2400"),
         ("del\x7f rtl\u202eevil", "del\ufffd rtl\ufffdevil"),
+        ("mark\u200f line\u2028end", "mark\ufffd line\ufffdend"),
     ],
 )
 def test_what_cannot_be_seen_is_shown_or_gone(raw: str, shown: str) -> None:
