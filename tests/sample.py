@@ -17,6 +17,7 @@ from lab.plan.data import (
     NicPlan,
     Place,
     Plan,
+    Port,
     ProbePlan,
 )
 from lab.report.counting import costs_in
@@ -55,7 +56,7 @@ def plan(expectation: Expectation = EXPECTATION) -> Plan:
             qemu_env={},
             kernel="/vmlinux",
             initrd="/initrd",
-            ports=(),
+            ports=(Port(name="uplink", device="eth0", pci="0000:01:00.0", driver="igb"),),
             tester="eth1",
             run="abcd",
         ),

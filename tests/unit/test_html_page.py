@@ -109,6 +109,14 @@ def test_why_a_run_ended_comes_first() -> None:
     assert 'id="path"' not in page
 
 
+@pytest.mark.parametrize("number", [8, 21, 48])
+def test_all_nics_are_in_one_picture_however_many(number: int) -> None:
+    page = run_page(pages.several(number, 3, 8), sample.evidence(), {})
+    (drawing,) = re.findall(r"<title id=\"topology-title\">.*?</svg>", page, re.DOTALL)
+    assert drawing.count(">tap") == number
+    assert "…<" not in drawing
+
+
 def test_outcomes_are_words_too() -> None:
     for outcome in (Outcome.PASS, Outcome.FAIL):
         result = pages.full().model_copy(update={"outcome": outcome})
