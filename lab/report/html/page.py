@@ -81,6 +81,7 @@ def run_page(
         tails=[tail(name, text) for name, text in sorted(texts.items()) if text.strip()],
         files=files,
         links={file.name: file.link for file in files},
+        chance=CHANCE_LEGEND,
     )
 
 

@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pygal
 from markupsafe import Markup
+from pygal.util import truncate
 
 from lab.report.plain import plain
 
@@ -16,6 +17,8 @@ WIDTH = 360
 _JUNK = {"comment", "defs", "script", "style", "title", "desc"}
 _ASIDES = {"tooltip-overlay", "legends", "titles", "background"}
 _LINE, _ROOM, _LABEL = 18, 12, 12
+# Names may be as long as they like. Left to itself, pygal does not cut them but the axis's figures.
+_LONGEST = 25
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ def _chart(plot: Plot) -> pygal.HorizontalBar:
         width=WIDTH,
         height=lines * _LINE + len(plot.categories) * _ROOM + 34,
         margin=4,
+        margin_left=12,
         margin_right=52,
         spacing=4,
         show_legend=False,
@@ -92,6 +96,7 @@ def _chart(plot: Plot) -> pygal.HorizontalBar:
         print_values_position="top",
         print_zeroes=True,
         max_scale=5,
+        truncate_label=_LONGEST,
         zero=0,
         range=(0, _most(plot)),
         formatter=figures,
@@ -100,7 +105,7 @@ def _chart(plot: Plot) -> pygal.HorizontalBar:
         ),
     )
     # pygal's categories begin at the bottom, its series within them at the top.
-    chart.x_labels = plot.categories[::-1]
+    chart.x_labels = [truncate(each, _LONGEST) for each in plot.categories[::-1]]
     for series in plot.series:
         chart.add(series.name, [_value(bar) for bar in series.bars[::-1]])
     return chart
