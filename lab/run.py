@@ -178,7 +178,7 @@ def _result(
         machine=_machines(evidence),
         checks=verdict.checks,
         paths=paths_in(plan, evidence),
-        costs=costs_in(evidence),
+        costs=costs_in(plan, evidence),
         life=lives_in(plan, evidence),
         commands=commands_in(evidence),
         qmp={guest.name: tuple(commands(plan, guest.name).splitlines()) for guest in plan.guests},

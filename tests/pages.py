@@ -25,6 +25,8 @@ from tests import sample
 
 Record = TypeVar("Record", bound=Data)
 EVIL = "</code></script><script>document.title='owned'</script><img src=x onerror=alert(1)>'\""
+CONTROLS = "\x1b[2J\x00\x07\x9b\u202e\u2066"
+"""What clears a terminal, ends a string, rings, and turns the direction of writing."""
 
 _CARRIERS = {
     "e1000": Carrier.QEMU,
@@ -230,22 +232,47 @@ def full() -> Result:
     return sample.result().model_copy(update=more)
 
 
-def several() -> Result:
-    """Two guests on one bridge."""
+_GUESTS = ("guest", "two", "three", "four", "five", "six")
+
+
+def several(number: int = 2, bridges: int = 1, each: int = 1) -> Result:
+    """Guests with ``each`` NICs, which are in turn on bridges with a port each."""
     result = sample.result()
-    others = tuple(
-        path.model_copy(
-            update={
-                "guest": "two",
-                "hops": tuple(
-                    hop.model_copy(update={"device": "tap1"}) if hop.device == "tap0" else hop
-                    for hop in path.hops
-                ),
-            }
-        )
+    paths = tuple(
+        _moved(path, _GUESTS[index // each], index, index % each, index % bridges)
+        for index in range(number)
         for path in result.paths
     )
-    return result.model_copy(update={"paths": (*result.paths, *others)})
+    return result.model_copy(update={"paths": paths})
+
+
+def _moved(path: ResultPath, guest: str, tap: int, nic: int, bridge: int) -> ResultPath:
+    """The path as that of another NIC."""
+    assert path.port
+    port = path.port.model_copy(
+        update={
+            "device": f"eth{2 * bridge}",
+            "pci": f"0000:{2 * bridge + 1:02x}:00.0",
+            "driver": "e1000e" if bridge == 3 else "igb",
+        }
+    )
+    devices = {
+        ("host", "eth0"): port.device,
+        ("host", "br0"): f"br{bridge}",
+        ("host", "tap0"): f"tap{tap}",
+        ("guest", "eth0"): f"eth{nic}",
+    }
+    hops = tuple(
+        hop.model_copy(
+            update={
+                "device": devices.get((hop.where, hop.device), hop.device),
+                "hop": devices.get((hop.where, hop.hop), hop.hop),
+            }
+        )
+        for hop in path.hops
+    )
+    changed = {"guest": guest, "nic": f"net{nic}", "hops": hops, "port": port}
+    return path.model_copy(update=changed)
 
 
 def failing() -> Result:
@@ -286,9 +313,9 @@ def _evil(value: Any) -> Any:
     if isinstance(value, Data):
         return spoiled(value)
     if type(value) is str:
-        return value + EVIL
+        return value + CONTROLS + EVIL
     if isinstance(value, tuple):
         return tuple(_evil(each) for each in value)
     if isinstance(value, dict):
-        return {key + EVIL: _evil(each) for key, each in value.items()}
+        return {key + CONTROLS + EVIL: _evil(each) for key, each in value.items()}
     return value

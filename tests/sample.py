@@ -17,6 +17,7 @@ from lab.plan.data import (
     NicPlan,
     Place,
     Plan,
+    Port,
     ProbePlan,
 )
 from lab.report.counting import costs_in
@@ -55,7 +56,7 @@ def plan(expectation: Expectation = EXPECTATION) -> Plan:
             qemu_env={},
             kernel="/vmlinux",
             initrd="/initrd",
-            ports=(),
+            ports=(Port(name="uplink", device="eth0", pci="0000:01:00.0", driver="igb"),),
             tester="eth1",
             run="abcd",
         ),
@@ -215,7 +216,7 @@ def result(seen: Evidence | None = None) -> Result:
         ),
         checks=verdict.checks,
         paths=paths_in(plan(), seen),
-        costs=costs_in(seen),
+        costs=costs_in(plan(), seen),
         commands={"guest": "qemu-system-x86_64 -accel kvm"},
         artifacts={
             name: f"lab-results/vhost-20261122-150000/{name}"

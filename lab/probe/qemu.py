@@ -6,12 +6,13 @@ And what it says itself of one of its NICs.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lab.errors import CannotError
+from lab.plan.data import GuestPlan
 from lab.probe.lane import Guest, Monitor
 
 TAP = "tap"
@@ -28,6 +29,7 @@ _WORDS = (
     (re.compile(r"anon_inode:\[?kvm"), "kvm"),
     (re.compile(r"anon_inode:\[(eventfd|signalfd|timerfd)\]"), ""),
 )
+_GIVEN = re.compile(r"vfio-pci,(?:.*,)?host=([^,]+)")
 # vfio-msix[0](0000:01:10.0), vfio-msi[0](...), vfio-intx(...): drivers/vfio/pci/vfio_pci_intrs.c.
 _VFIO_INTERRUPT = re.compile(r"^ *(\d+):.* vfio-\w+(?:\[\d+\])?\(([0-9a-f:.]+)\)", re.MULTILINE)
 
@@ -63,7 +65,9 @@ def look(guest: Guest) -> Qemu:
         threads={tid: _name(tid) for tid in own},
         vcpus=frozenset(cpu["thread-id"] for cpu in guest.qmp.execute("query-cpus-fast")),
         vhosts=vhosts,
-        interrupts=vfio_interrupts(Path("/proc/interrupts").read_text()),
+        interrupts=vfio_interrupts(
+            Path("/proc/interrupts").read_text(), functions_given(guest.plan)
+        ),
     )
 
 
@@ -80,9 +84,20 @@ def vhost_threads(pid: int) -> Iterator[tuple[int, str]]:
             yield tid, name
 
 
-def vfio_interrupts(table: str) -> dict[int, str]:
-    """The PCI address behind each interrupt of VFIO, from proc_interrupts(5)."""
-    return {int(number): pci for number, pci in _VFIO_INTERRUPT.findall(table)}
+def functions_given(plan: GuestPlan) -> frozenset[str]:
+    """The PCI addresses of what a guest has by VFIO, from its start or plugged in later."""
+    steps = (step.arguments for nic in plan.nics for step in nic.hotplug)
+    later = (str(each.get("host")) for each in steps if each.get("driver") == "vfio-pci")
+    return frozenset((*later, *(found[1] for found in map(_GIVEN.match, plan.argv) if found)))
+
+
+def vfio_interrupts(table: str, functions: Collection[str]) -> dict[int, str]:
+    """The PCI address behind each interrupt of VFIO, from proc_interrupts(5).
+
+    Only those of ``functions``: the table is the whole machine's, with other guests' in it.
+    """
+    found = ((int(number), pci) for number, pci in _VFIO_INTERRUPT.findall(table))
+    return {number: pci for number, pci in found if pci in functions}
 
 
 def virtio_status(qmp: Monitor, nic: str) -> Any:

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Iterator
 
 from lab.evidence.costs import Trial
-from lab.probe.echoes import Echoes
+from lab.probe.echoes import Echoes, Flood
 
 SIZES = (64, 512, 1518)
 """Lengths of frames with their FCS, as RFC 2544 has them."""
@@ -62,12 +62,17 @@ def good(trial: Trial) -> bool:
     return trial.reached and not trial.lost
 
 
+def trial_of(flood: Flood, number: int, size: int, pps: float) -> Trial:
+    """What became of ``number`` echoes; those that never left the tester were not lost."""
+    sent = number - flood.refused
+    reached = not flood.refused and flood.seconds <= _LATE * number / pps
+    return Trial(size=size, pps=pps, sent=sent, lost=sent - flood.answered, reached=reached)
+
+
 def _of_size(echoes: Echoes, size: int) -> Iterator[Trial]:
     def attempt(pps: float) -> Trial:
         number = round(min(max(pps * _TRIAL_SECONDS, _FEWEST), _MOST))
-        flood = echoes.flood(number, round(1e9 / pps))
-        reached = not flood.refused and flood.seconds <= _LATE * number / pps
-        return Trial(size=size, pps=pps, sent=number, lost=number - flood.answered, reached=reached)
+        return trial_of(echoes.flood(number, round(1e9 / pps)), number, size, pps)
 
     # Without a pause: the tester's own limit.
     fastest = echoes.flood(_FEWEST, 0)

@@ -8,8 +8,9 @@ sent none of it on.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
+from lab.evidence.packets import MarkedProbe
 from lab.plan.data import Expectation, GuestPlan, NicPlan, Plan
 from lab.plan.hotplug import as_word
 from lab.plan.operations import AddMacvtap, AddMember, AddVfs
@@ -28,6 +29,14 @@ def bystanders(plan: Plan, senders: Collection[str], own: Collection[str]) -> fr
     stacks = {port: frozenset(_stack(plan, port)) for port in ports}
     others = (stack for port, stack in stacks.items() if not (stack | {port}) & {*own})
     return frozenset(device for stack in others for device in stack)
+
+
+def beside(plan: Plan, expectation: Expectation, probes: Iterable[MarkedProbe]) -> frozenset[str]:
+    """The same for one NIC: ``probes`` are those that were sent towards it or from it."""
+    sightings = (each for probe in probes for each in probe.sightings if each.where == HOST)
+    own = {hop.device for hop in expectation.hops or () if hop.where == HOST}
+    senders = {each.device for each in sightings if each.outgoing}
+    return bystanders(plan, senders, {*own, vf_port(expectation)})
 
 
 def vf_port(expectation: Expectation) -> str:

@@ -122,12 +122,14 @@ class Costs(Data):
     """What the packets of one NIC cost.
 
     ``observer`` is the time of a round trip while everything is counted, over that of one while
-    nothing is. ``host_hops`` are the host's devices that a packet passes. ``not_measured`` says of
-    each thing that is missing here why.
+    nothing is. ``host_hops`` are the host's devices that a packet passes, without the
+    ``bystanders``, which only hang on the same cable. ``not_measured`` says of each thing that is
+    missing here why.
     """
 
     counted: tuple[Counted, ...] = ()
     host_hops: int | None = None
+    bystanders: tuple[str, ...] = ()
     latency: Latency | None = None
     observer: float | None = None
     zero_loss: tuple[ZeroLoss, ...] = ()

@@ -9,7 +9,7 @@ from lab.artifacts import CAPTURE_FILE
 from lab.plan.data import Direction, Hop
 from lab.plan.operations import AddBridge
 from lab.plan.where import HOST, WIRE
-from lab.report.bystanders import bystanders, vf_port
+from lab.report.bystanders import beside
 from lab.report.case import Case, Finding, MissingError, check
 from lab.report.path import disorder, probes_of, strangers
 from lab.report.verdict import Check
@@ -72,13 +72,6 @@ def _far_end(case: Case) -> Iterator[Hop]:
 
 def _beside(case: Case) -> Iterator[Hop]:
     """What is on the same cable for other NICs."""
-    sightings = (
-        each
-        for probe in probes_of(case.expectation, case.evidence)
-        for each in probe.sightings
-        if each.where == HOST and each.outgoing
-    )
-    own = {hop.device for hop in case.expectation.hops or () if hop.where == HOST}
-    maker = vf_port(case.expectation)
-    for device in bystanders(case.plan, {each.device for each in sightings}, {*own, maker}):
+    probes = probes_of(case.expectation, case.evidence)
+    for device in beside(case.plan, case.expectation, probes):
         yield Hop(name=device, where=HOST, device=device)

@@ -26,6 +26,7 @@ from lab.report.ladderwords import (
     value,
     word,
 )
+from lab.report.plain import plainly
 from lab.report.quantities import QUANTITIES, Group, Quantity
 from lab.report.rungs import Comparison, Flag, Kept, Ladder, Rung, Step
 from lab.report.verdict import Outcome
@@ -59,6 +60,7 @@ _CELL = 7
 
 def show(ladder: Ladder, console: Console) -> None:
     """Print a whole ladder."""
+    ladder = plainly(ladder)
     console.print()
     _show_ways(ladder, console)
     _show_counts(ladder, console)

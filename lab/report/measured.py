@@ -12,7 +12,9 @@ from statistics import fmean
 
 from lab.evidence.carrier import CarrierEvidence, QueuesEvidence
 from lab.evidence.whole import Evidence
+from lab.plan.data import Carrier
 from lab.plan.where import HOST
+from lab.report.carrier import carried_by
 from lab.report.costs import Costs, Count, Counted
 from lab.report.quantities import BRIDGES, HOST_HOPS, QUANTITIES, THREADS, Group
 from lab.report.result import Result
@@ -29,9 +31,14 @@ class Run:
 
     @property
     def nic(self) -> tuple[str, str]:
-        """Guest and id of the NIC that is compared: the first one that was probed."""
-        paths = self.result.paths
-        return (paths[0].guest, paths[0].nic) if paths else ("", "")
+        """Guest and id of the NIC that is compared: the first one whose hops the topology names.
+
+        Where it names none, the first one that was probed.
+        """
+        named = [(path.guest, path.nic) for path in self.result.paths]
+        probes = self.evidence.probes if self.evidence else ()
+        probed = [(probe.guest, probe.nic) for probe in probes]
+        return next(iter(named + probed), ("", ""))
 
     @property
     def costs(self) -> Costs:
@@ -41,7 +48,7 @@ class Run:
 
 def rung_of(name: str, runs: Sequence[Run], above: str | None) -> Rung:
     """The rung of all its runs, one for each round."""
-    last = next((run for run in reversed(runs) if run.result.paths), runs[-1])
+    last = next((run for run in reversed(runs) if any(run.nic)), runs[-1])
     return Rung(
         name=name,
         title=last.result.title,
@@ -49,7 +56,7 @@ def rung_of(name: str, runs: Sequence[Run], above: str | None) -> Rung:
         outcome=max(run.result.outcome for run in runs),
         status=max(run.result.status for run in runs),
         accelerator=last.result.accelerator,
-        carrier=next((path.carrier for path in last.result.paths), None),
+        carrier=next(_carriers(last), None),
         paths=tuple(path for path in last.result.paths if (path.guest, path.nic) == last.nic),
         measures=_measures([dict(values_of(run)) for run in runs]),
         reasons=_reasons([run.costs for run in runs]),
@@ -57,6 +64,14 @@ def rung_of(name: str, runs: Sequence[Run], above: str | None) -> Rung:
         problems=tuple(dict.fromkeys(words for run in runs for words in _problems(run))),
         folders=tuple(run.folder for run in runs if run.folder),
     )
+
+
+def _carriers(run: Run) -> Iterator[Carrier | None]:
+    """Who moved the packets: by the paths, and where the topology names none, by the counters."""
+    yield from (path.carrier for path in run.result.paths)
+    for seen in run.evidence.carriers if run.evidence else ():
+        if (seen.guest, seen.nic) == run.nic and seen.round_trips:
+            yield carried_by(seen)
 
 
 def values_of(run: Run) -> Iterator[tuple[str, Count]]:
@@ -101,22 +116,23 @@ def _seen(run: Run, evidence: Evidence) -> Iterator[tuple[str, float]]:
 
 
 def _devices(run: Run, evidence: Evidence) -> set[str] | None:
-    """The host's devices that saw a probe; unknown where nobody looked, or a probe was lost."""
+    """The host's devices that a probe passed; unknown where nobody looked, or one was lost."""
     watched = any(capture.where == HOST for capture in evidence.captures)
     probes = [probe for probe in evidence.probes if (probe.guest, probe.nic) == run.nic]
     if not (watched and probes and all(probe.sightings for probe in probes)):
         return None
     sightings = (sighting for probe in probes for sighting in probe.sightings)
-    return {sighting.device for sighting in sightings if sighting.where == HOST}
+    seen = {sighting.device for sighting in sightings if sighting.where == HOST}
+    return seen.difference(run.costs.bystanders)
 
 
 def _threads(run: Run, evidence: Evidence) -> int | None:
     """Many flows are needed to wake them all; where none were sent, echoes must do."""
     watched: tuple[QueuesEvidence | CarrierEvidence, ...] = (*evidence.queues, *evidence.carriers)
-    for seen in watched:
-        if (seen.guest, seen.nic) == run.nic and not seen.missing:
-            return sum(thread.wakeups > 0 for thread in seen.vhost_threads)
-    return None
+    seen = next((each for each in watched if (each.guest, each.nic) == run.nic), None)
+    if seen is None or seen.missing:
+        return None
+    return sum(thread.wakeups > 0 for thread in seen.vhost_threads)
 
 
 def _exact(value: float) -> Count:
@@ -139,11 +155,18 @@ def _measure(rounds: Sequence[Count | None]) -> Measure:
     among = Count(mean=fmean(means), low=least, high=most, lower=least, upper=most)
     return Measure(
         rounds=tuple(None if count is None else count.mean for count in rounds),
+        middles=tuple(None if count is None else _middle(count) for count in rounds),
         mean=among.mean,
         low=min(count.low for count in counts),
         high=max(count.high for count in counts),
         steady=all(count.steady for count in (among, *counts)),
     )
+
+
+def _middle(count: Count) -> tuple[float, float]:
+    if count.lower is None or count.upper is None:
+        return count.mean, count.mean
+    return count.lower, count.upper
 
 
 def _reasons(rounds: Sequence[Costs]) -> dict[str, dict[str, float]]:

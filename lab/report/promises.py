@@ -2,6 +2,11 @@
 
 A promise names two rungs, one quantity, and what must hold of it on either: above, that there is
 something to take away; below, that it is gone, or has come. It holds in every round or it does not.
+
+In a round it holds for the whole middle half of the windows, not only for the value that most of
+them agree on. What comes in less than a quarter of the windows is the machine's (a timer, somebody
+who wakes up) and breaks no promise. In 24 runs of layers without exits, one core kept busy in half
+of them, not one of 1575 windows had any, so that is room enough.
 """
 
 from __future__ import annotations
@@ -29,10 +34,10 @@ class Bound(Data):
     least: float | None = None
     most: float | None = None
 
-    def holds(self, value: float) -> bool:
-        """Whether ``value`` is within it."""
-        enough = self.least is None or value >= self.least
-        return enough and (self.most is None or value <= self.most)
+    def holds(self, low: float, high: float) -> bool:
+        """Whether all from ``low`` to ``high`` is within it."""
+        enough = self.least is None or low >= self.least
+        return enough and (self.most is None or high <= self.most)
 
 
 class Promise(Data):
@@ -126,12 +131,12 @@ def kept(rungs: Sequence[Rung], promises: Sequence[Promise] = PROMISES) -> tuple
 def flags(rungs: Sequence[Rung]) -> tuple[Flag, ...]:
     """Layers in which the hardware carries the packets, and the guest stops for QEMU still."""
     return tuple(
-        Flag(rung=rung.name, quantity=key, per_packet=measure.mean, reasons=_reasons(rung, key))
+        Flag(rung=rung.name, quantity=key, per_packet=most, reasons=_reasons(rung, key))
         for rung in rungs
         for key in (_EXITS, _BURST_EXITS)
         if rung.carrier is Carrier.VFIO
-        and (measure := rung.measures.get(key))
-        and measure.mean > FLAGGED
+        and (most := max((high for _, high in filter(None, _rounds(rung, key))), default=0.0))
+        > FLAGGED
     )
 
 
@@ -154,22 +159,28 @@ def _outcome(rung: Rung, key: str, bound: Bound) -> Outcome:
     rounds = _rounds(rung, key)
     if not rounds and key in _NEEDS_KVM and rung.accelerator.guest == "tcg":
         return Outcome.SKIP  # without KVM there is no exit that anybody could count
-    if not all(bound.holds(value) for value in rounds if value is not None):
+    if not all(bound.holds(*middle) for middle in rounds if middle is not None):
         return Outcome.FAIL
     return Outcome.PASS if rounds and None not in rounds else Outcome.ERROR
 
 
-def _rounds(rung: Rung, key: str) -> tuple[float | None, ...]:
+def _rounds(rung: Rung, key: str) -> tuple[tuple[float, float] | None, ...]:
+    """The middle half of each round's windows, from where to where."""
     measure = rung.measures.get(key)
-    return measure.rounds if measure else ()
+    return measure.middles if measure else ()
 
 
 def _seen(rung: Rung, key: str) -> str:
     """All rounds where they differ, so that the one that breaks a promise is among them."""
-    words = ["?" if value is None else f"{value:.2f}" for value in _rounds(rung, key)]
+    words = [_span(middle) for middle in _rounds(rung, key)]
     if not words:
         return rung.not_measured.get(key.partition(".")[2], "was not measured")
     return words[0] if len(set(words)) == 1 else ", ".join(words)
+
+
+def _span(middle: tuple[float, float] | None) -> str:
+    ends = dict.fromkeys(f"{end:.2f}" for end in middle or ())
+    return " to ".join(ends) or "?"
 
 
 def _reasons(rung: Rung, key: str) -> dict[str, float]:

@@ -10,7 +10,8 @@ from lab.data import Data
 from lab.errors import LabError, TopologyError
 from lab.evidence.carrier import CarrierEvidence
 from lab.evidence.whole import Evidence
-from lab.plan.data import Carrier, Direction, Place, Plan
+from lab.plan.data import Carrier, Direction, Place, Plan, Port
+from lab.plan.where import HOST
 from lab.report.carrier import carried_by, carrier_words
 from lab.report.costs import Costs
 from lab.report.life import Life
@@ -49,6 +50,8 @@ class ResultPath(Data):
     """One marked probe's way.
 
     ``carrier`` is who moved the packets as far as the counters tell, ``words`` says it plainly.
+    ``port`` is the host's port among the hops, by the place's own word; ``None`` where there is
+    none, as with VFIO.
     """
 
     probe: str
@@ -58,6 +61,7 @@ class ResultPath(Data):
     driver: str | None
     carrier: Carrier | None
     words: str
+    port: Port | None = None
     hops: tuple[PathHop, ...]
 
 
@@ -126,6 +130,7 @@ def paths_in(plan: Plan, evidence: Evidence) -> tuple[ResultPath, ...]:
             driver=drivers.get((path.guest, path.nic)),
             carrier=carried_by(seen) if (seen := carriers.get((path.guest, path.nic))) else None,
             words=carrier_words(seen) if seen else "",
+            port=_port(plan, path.hops),
             hops=path.hops,
         )
         for expectation in plan.expectations
@@ -163,6 +168,11 @@ def failed_result(topology: str, place: Place, error: LabError) -> Result:
         place=place,
         error=problem_of(error),
     )
+
+
+def _port(plan: Plan, hops: tuple[PathHop, ...]) -> Port | None:
+    devices = {hop.device for hop in hops if hop.where == HOST}
+    return next((port for port in plan.facts.ports if port.device in devices), None)
 
 
 def _carriers(evidence: Evidence) -> dict[tuple[str, str], CarrierEvidence]:

@@ -20,11 +20,14 @@ from lab.report.verdict import Outcome
 class Measure(Data):
     """One quantity of one rung: a value for each round, ``None`` for one that has none.
 
-    ``low`` and ``high`` span all windows of all rounds. A count is ``steady`` where the windows of
-    each round agree, and the rounds do; otherwise chance has a part in it.
+    ``middles`` is what the middle half of each round's windows spans; where nothing was counted in
+    windows, the value twice. ``low`` and ``high`` span all windows of all rounds. A count is
+    ``steady`` where the windows of each round agree, and the rounds do; otherwise chance has a part
+    in it.
     """
 
     rounds: tuple[float | None, ...]
+    middles: tuple[tuple[float, float] | None, ...] = ()
     mean: float
     low: float
     high: float
@@ -107,7 +110,10 @@ class Kept(Data):
 
 
 class Flag(Data):
-    """A layer whose guest should not be stopped for QEMU, and is. ``reasons`` are per packet."""
+    """A layer whose guest should not be stopped for QEMU, and is.
+
+    ``per_packet`` is the most of any round's middle half of windows, ``reasons`` split the mean.
+    """
 
     rung: str
     quantity: str

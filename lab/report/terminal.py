@@ -17,6 +17,7 @@ from lab.plan.data import Direction
 from lab.report import costtable
 from lab.report.drawing import Cell, cells, duration, lines
 from lab.report.life import told
+from lab.report.plain import plainly
 from lab.report.result import Result, ResultPath
 from lab.report.summary import ran_on, summary
 from lab.report.trace.table import show_life
@@ -33,6 +34,7 @@ _INDENT = 7
 
 def show(result: Result, console: Console) -> None:
     """Print a whole result that has a verdict."""
+    result = plainly(result)
     console.print()
     _show_paths(result.paths, console)
     for life in told(result.life):

@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from lab.report.html.page import ladder_page, run_page
+from lab.report.plain import plain
 from tests import pages, sample
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -23,7 +24,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "pass": lambda: run_page(pages.full(), sample.evidence(), LOGS),
     "fail": lambda: run_page(pages.failing(), sample.evidence(), LOGS),
     "dead": lambda: run_page(pages.dead(), None, {"guest-console.log": "Kernel panic"}),
-    "several": lambda: run_page(pages.several(), sample.evidence(), {}),
+    "several": lambda: run_page(pages.several(3, 2), sample.evidence(), {}),
+    "many": lambda: run_page(pages.several(24, 3, 8), sample.evidence(), {}),
     "ladder": lambda: ladder_page(pages.ladder(), "/results"),
     "evil-run": lambda: run_page(
         pages.spoiled(pages.full()), pages.spoiled(sample.evidence()), {"dmesg.log": pages.EVIL}
@@ -97,7 +99,7 @@ def test_nothing_is_wider_than_the_screen(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [PHONE, PROJECTOR], ids=["phone", "projector"])
-@pytest.mark.parametrize("name", ["pass", "fail", "dead", "several", "ladder"])
+@pytest.mark.parametrize("name", ["pass", "fail", "dead", "several", "many", "ladder"])
 def test_axe_finds_nothing_serious(
     name: str, size: tuple[int, int], scheme: Scheme, open_page: Open
 ) -> None:
@@ -117,7 +119,7 @@ def test_text_of_others_stays_text(name: str, open_page: Open) -> None:
     assert page.title() != "owned"
     assert page.locator("script").count() == 1
     assert page.locator("img").count() == 0
-    assert pages.EVIL in page.locator("body").inner_text()
+    assert plain(pages.CONTROLS) + pages.EVIL in page.locator("body").inner_text()
 
 
 def test_a_script_that_got_in_would_not_run(open_page: Open) -> None:
@@ -159,14 +161,16 @@ def test_the_keyboard_is_enough(open_page: Open) -> None:
 
 def test_what_is_focused_is_seen(open_page: Open) -> None:
     page = open_page("pass")
-    hidden = []
-    for _ in range(60):
+    able = "a[href], button:not([hidden]), summary, [tabindex='0']"
+    expected = page.locator(able).evaluate_all("all => all.filter(e => e.checkVisibility()).length")
+    seen, hidden = 0, []
+    for _ in range(expected):
         page.keyboard.press("Tab")
-        if page.locator(":focus").count() == 0:
-            break
+        seen += page.locator(":focus").count()
         style = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         hidden += [page.evaluate("document.activeElement.outerHTML")] if style == "none" else []
     assert hidden == []
+    assert seen == expected > 20
 
 
 def test_a_log_opens_by_key(open_page: Open) -> None:

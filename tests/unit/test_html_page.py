@@ -13,6 +13,7 @@ from lab.report.html.page import ladder_page, run_page
 from lab.report.verdict import Outcome
 from tests import pages, sample
 
+INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 RUN = run_page(pages.full(), sample.evidence(), {"dmesg.log": "br0: port 1 entered"})
 LADDER = ladder_page(pages.ladder(), "/results")
 
@@ -79,7 +80,7 @@ def test_the_policy_names_style_and_script_as_they_are(page: str) -> None:
         run_page(
             pages.spoiled(pages.full()),
             pages.spoiled(sample.evidence()),
-            {f"{pages.EVIL}.log": pages.EVIL},
+            {f"{pages.CONTROLS}{pages.EVIL}.log": pages.CONTROLS + pages.EVIL},
         ),
         run_page(pages.spoiled(pages.failing()), pages.spoiled(sample.evidence()), {}),
         run_page(pages.spoiled(pages.dead()), None, {}),
@@ -91,6 +92,8 @@ def test_text_of_others_stays_text(page: str) -> None:
     assert page.count("<script") == page.count("</script") == 1
     assert "<img" not in page
     assert "&lt;script&gt;" in page
+    assert not INVISIBLE.search(page)
+    assert "\u2400\u2407\ufffd\ufffd\ufffd" in page
 
 
 def test_what_is_red_comes_first() -> None:
@@ -104,6 +107,14 @@ def test_why_a_run_ended_comes_first() -> None:
     assert page.index("guest ended with status 1") < page.index("deadlocked on memory")
     assert "look at its console" in page
     assert 'id="path"' not in page
+
+
+@pytest.mark.parametrize("number", [8, 21, 48])
+def test_all_nics_are_in_one_picture_however_many(number: int) -> None:
+    page = run_page(pages.several(number, 3, 8), sample.evidence(), {})
+    (drawing,) = re.findall(r"<title id=\"topology-title\">.*?</svg>", page, re.DOTALL)
+    assert drawing.count(">tap") == number
+    assert "…<" not in drawing
 
 
 def test_outcomes_are_words_too() -> None:

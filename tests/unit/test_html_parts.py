@@ -7,12 +7,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from lab.report.costs import Costs, ZeroLoss
+from lab.report.costs import Costs, Count, Counted, ZeroLoss
 from lab.report.html.costs import nic_costs
 from lab.report.html.plots import Bar, Plot, Series, figures
-from lab.report.html.text import folded, plain, tail
+from lab.report.html.text import folded, tail
 from lab.report.html.timeline import RIGHT, timeline
 from lab.report.life import Actor
+from lab.report.plain import plain
 from tests import pages
 
 PLOT = Plot(
@@ -53,6 +54,13 @@ def test_a_plot_of_nothing_but_zeroes_can_be_drawn() -> None:
     assert "0.00" in texts(plot.svg)
 
 
+def test_no_figure_on_an_axis_is_cut_short() -> None:
+    names = ("host's devices", "interrupts injected", "a topology with a name that is too long")
+    plot = Plot("p", "t", "", names, (Series("", (Bar(1.9, 0.5, 3.75),) * 3),))
+    cut = [each for each in texts(plot.svg) if "…" in each]
+    assert cut == ["a topology with a name t…"]
+
+
 @pytest.mark.parametrize(
     ("value", "shown"), [(0, "0.00"), (3.14159, "3.14"), (14.04, "14.0"), (2300.2, "2,300")]
 )
@@ -73,6 +81,18 @@ def test_costs_are_plotted_and_listed() -> None:
     rows = {figure.label: figure.values for figure in costs.figures}
     assert rows["exits, kernel only"] == ("2.31 (2.20 to 2.44)", "0.12 (0.00 to 0.20)")
     assert costs.not_measured == (("vfio_interrupts", "no device was passed through"),)
+
+
+def test_a_figure_of_chance_says_so_but_for_times() -> None:
+    chance = Count(mean=0.5, low=0, high=2, lower=0, upper=1)
+    counts = {"exits_timing": chance, "cpu_qemu_us": chance, "kicks": Count(mean=1, low=1, high=1)}
+    counted = Counted(pattern="ping-pong", windows=3, packets=4, counts=counts)
+    found = nic_costs("guest.net0", Costs(counted=(counted,))).figures
+    assert [figure.values for figure in found] == [
+        ("≈0.50 (0.00 to 2.00)",),
+        ("1.00",),
+        ("0.50 (0.00 to 2.00)",),
+    ]
 
 
 def test_a_rate_that_the_tester_limits_is_a_least_one() -> None:
@@ -124,6 +144,7 @@ def test_a_line_that_is_no_command_is_left_alone() -> None:
         ("a\r\nb\tc", "a\nb\tc"),
         ("bell\x07 nul\x00", "bell\u2407 nul\u2400"),
         ("del\x7f rtl\u202eevil", "del\ufffd rtl\ufffdevil"),
+        ("mark\u200f line\u2028end", "mark\ufffd line\ufffdend"),
     ],
 )
 def test_what_cannot_be_seen_is_shown_or_gone(raw: str, shown: str) -> None:

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from lab.plan.data import Carrier, Direction
+from lab.plan.data import Carrier, Direction, Place, Port
 from lab.report.html.path import nic_paths
 from lab.report.html.picture import Drawing, Hardware, State, Way, draw, stops
 from lab.report.html.topology import topology
@@ -14,7 +14,9 @@ from lab.report.life import Actor
 from lab.report.path import PathHop
 from lab.report.result import Result
 from lab.report.verdict import Check, Outcome
-from tests import pages, sample
+from tests import moved, pages, sample
+
+GUESTS = {"guest", "two", "three"}
 
 
 def drawn(carrier: Carrier | None, result: Result | None = None) -> Drawing:
@@ -113,11 +115,63 @@ def test_what_several_nics_share_stands_there_once() -> None:
     )
 
 
-def test_ways_side_by_side_do_not_overlap() -> None:
-    drawing = topology([nic.way for nic in nic_paths(pages.several(), sample.evidence())])
+@pytest.mark.parametrize(
+    ("number", "bridges", "each"),
+    [(2, 1, 1), (3, 2, 1), (4, 2, 2), (8, 3, 2), (21, 2, 8), (48, 4, 8)],
+)
+def test_ways_side_by_side_do_not_overlap(number: int, bridges: int, each: int) -> None:
+    result = pages.several(number, bridges, each)
+    drawing = topology([nic.way for nic in nic_paths(result, sample.evidence())])
+    assert all(node.width > 70 for node in drawing.nodes)
+    assert min(node.x - node.width / 2 for node in drawing.nodes) > 0
+    assert max(node.x + node.width / 2 for node in drawing.nodes) < drawing.width
     for left, right in pairwise(sorted(drawing.nodes, key=lambda node: (node.y, node.x))):
         apart = left.x + left.width / 2 <= right.x - right.width / 2
         assert apart or left.y + left.height <= right.y
+
+
+def test_ways_that_share_a_bridge_stand_side_by_side() -> None:
+    drawing = topology([nic.way for nic in nic_paths(pages.several(3, 2), sample.evidence())])
+    guests = sorted((node.x, node.spot.name) for node in drawing.nodes if node.spot.name in GUESTS)
+    assert [name for _, name in guests] == ["guest", "three", "two"]
+
+
+def test_each_guest_has_a_vhost_and_a_qemu_of_its_own() -> None:
+    result = pages.several(3, 1)
+    for carrier, word in ((Carrier.VHOST, "vhost-net"), (Carrier.QEMU, "QEMU")):
+        paths = tuple(path.model_copy(update={"carrier": carrier}) for path in result.paths)
+        run = result.model_copy(update={"paths": paths})
+        drawing = topology([nic.way for nic in nic_paths(run, None)])
+        assert [node.spot.name for node in drawing.nodes].count(word) == 3
+
+
+def test_each_port_is_the_nic_that_it_is() -> None:
+    ways = [nic.way for nic in nic_paths(pages.several(4, 4), sample.evidence())]
+    nics = [spot for spot in (node.spot for node in topology(ways).nodes) if spot.lane is Actor.NIC]
+    assert [(spot.name, spot.device) for spot in nics] == [
+        ("igb", "QEMU's 01:00.0"),
+        ("igb", "QEMU's 03:00.0"),
+        ("igb", "QEMU's 05:00.0"),
+        ("e1000e", "QEMU's 07:00.0"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("driver", "pci", "shown"),
+    [
+        ("veth", "", ("cable", "veth pair")),
+        ("ixgbe", "0000:03:00.0", ("ixgbe", "03:00.0")),
+        (None, "", ("NIC", "")),
+    ],
+)
+def test_a_port_of_this_machine_is_named_as_it_is(
+    driver: str | None, pci: str, shown: tuple[str, str]
+) -> None:
+    port = driver and Port(name="uplink", device="eth0", pci=pci, driver=driver)
+    paths = tuple(path.model_copy(update={"port": port}) for path in sample.result().paths)
+    run = sample.result().model_copy(update={"paths": paths, "place": Place.HERE})
+    (nic,) = nic_paths(run, sample.evidence())
+    assert (nic.way.hardware.name, nic.way.hardware.device) == shown
 
 
 def test_a_probe_of_another_guest_is_not_this_ones() -> None:
@@ -154,6 +208,23 @@ def test_the_function_that_was_passed_through_is_named() -> None:
     (nic,) = nic_paths(run, sample.evidence())
     station = next(box.station for box in nic.drawing.boxes if box.station.actor is Actor.NIC)
     assert (station.name, station.device) == ("virtual function", "01:10.2")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "address"), [("completed", "04:10.0"), ("cancelled", "01:10.0")]
+)
+def test_a_guest_that_moved_is_drawn_with_the_function_that_it_has_now(
+    outcome: str, address: str
+) -> None:
+    result = sample.result()
+    paths = tuple(path.model_copy(update={"carrier": Carrier.VFIO}) for path in result.paths)
+    line = "qemu -device vfio-pci,host=0000:{},id=primary,failover_pair_id=net0"
+    commands = {"guest": line.format("01:10.0"), "guest-target": line.format("04:10.0")}
+    run = result.model_copy(update={"paths": paths, "commands": commands})
+    move = moved.migration().model_copy(update={"guest": "guest", "outcome": outcome})
+    seen = sample.evidence().model_copy(update={"migration": move})
+    (nic,) = nic_paths(run, seen)
+    assert nic.way.hardware.device == address
 
 
 def test_other_devices_that_saw_the_probe_are_named() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from lab.errors import CannotError
 from lab.evidence.costs import Trial
-from lab.probe.rate import good, search
+from lab.probe.echoes import Flood
+from lab.probe.rate import good, search, trial_of
 from lab.probe.tcp import bits_per_second
 
 
@@ -58,6 +59,24 @@ def test_a_rate_that_the_tester_cannot_reach_is_no_answer() -> None:
 def test_a_path_that_loses_everything_has_no_answer() -> None:
     trials = path(0)
     assert not any(good(trial) for trial in trials)
+
+
+@pytest.mark.parametrize(
+    ("flood", "found"),
+    [
+        (Flood(answered=100, refused=0, seconds=0.1), (100, 0, True)),
+        (Flood(answered=93, refused=0, seconds=0.1), (100, 7, True)),
+        (Flood(answered=93, refused=0, seconds=0.2), (100, 7, False)),
+        (Flood(answered=90, refused=10, seconds=0.1), (90, 0, False)),
+        (Flood(answered=88, refused=10, seconds=0.1), (90, 2, False)),
+    ],
+    ids=["whole", "lost", "lost, too slow", "refused", "refused and lost"],
+)
+def test_what_never_left_the_tester_was_not_lost(
+    flood: Flood, found: tuple[int, int, bool]
+) -> None:
+    trial = trial_of(flood, 100, 64, 1000.0)
+    assert (trial.sent, trial.lost, trial.reached) == found
 
 
 def test_what_iperf3_says() -> None:

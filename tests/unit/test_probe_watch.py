@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import pytest
 
 from lab.errors import CannotError
+from lab.plan.data import GuestPlan, HotplugStep, NicPlan
 from lab.probe import watch
-from lab.probe.qemu import Qemu, vfio_interrupts
+from lab.probe.qemu import Qemu, functions_given, vfio_interrupts
 from lab.probe.ring import Event, events, layout
 from lab.probe.watch import Selection, selections, symbols, tally
 
@@ -216,5 +217,23 @@ TABLE = """           CPU0       CPU1
 
 def test_vfio_interrupts_by_number() -> None:
     found = {45: "0000:01:10.0", 46: "0000:01:10.0", 47: "0000:05:00.0"}
-    assert vfio_interrupts(TABLE) == found
-    assert vfio_interrupts("") == {}
+    assert vfio_interrupts(TABLE, set(found.values())) == found
+    assert vfio_interrupts("", set(found.values())) == {}
+
+
+def test_interrupts_of_other_guests_are_not_this_ones() -> None:
+    assert vfio_interrupts(TABLE, {"0000:05:00.0"}) == {47: "0000:05:00.0"}
+    assert vfio_interrupts(TABLE, ()) == {}
+
+
+def test_a_guest_has_functions_from_its_start_or_later() -> None:
+    port = "vfio-pci,host=0000:05:00.0,id=nic0,bus=rp0"
+    emulated = "virtio-net-pci,id=nic1,netdev=net1,host=0000:07:00.0"
+    step = HotplugStep(
+        command="device_add",
+        arguments={"driver": "vfio-pci", "host": "0000:01:10.0", "id": "nic2"},
+    )
+    unplug = HotplugStep(command="device_del", arguments={"id": "nic2"})
+    nic = NicPlan(id="nic2", netdev="", mac="", address="", hotplug=(step,), unplug=(unplug,))
+    plan = GuestPlan(name="guest", argv=("-device", port, "-device", emulated), nics=(nic,))
+    assert functions_given(plan) == {"0000:05:00.0", "0000:01:10.0"}

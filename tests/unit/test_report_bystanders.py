@@ -10,7 +10,10 @@ from lab.plan.data import Carrier, Direction, FunctionPlan, Plan, Port
 from lab.plan.operations import AddBridge, AddMacvtap, AddMember, AddVfs, Operation
 from lab.plan.where import WIRE
 from lab.report.bystanders import bystanders
+from lab.report.counting import costs_in
 from lab.report.judge import judge
+from lab.report.measured import Run, rung_of
+from lab.report.quantities import HOST_HOPS
 from lab.report.verdict import Outcome
 from tests import sample
 
@@ -83,6 +86,21 @@ def test_bystanders_are_no_strangers(
 ) -> None:
     checks = judge(plan(*operations), seen, ()).checks
     assert [each.name for each in checks if each.outcome is Outcome.FAIL] == ["strangers"] * red
+
+
+@pytest.mark.parametrize(
+    ("device", "operations", "hops", "apart"),
+    [("eth2", BRIDGED, 3, ("eth2",)), ("veth0", BRIDGED, 4, ()), ("eth2", (), 4, ())],
+)
+def test_bystanders_are_not_on_the_way(
+    device: str, operations: tuple[Operation, ...], hops: int, apart: tuple[str, ...]
+) -> None:
+    seen = also_at(device)
+    costs = costs_in(plan(*operations), seen)
+    found = costs["guest.net0"]
+    assert (found.host_hops, found.bystanders) == (hops, apart)
+    run = Run(sample.result(seen).model_copy(update={"costs": costs}), seen)
+    assert rung_of("vhost", [run], None).measures[HOST_HOPS].mean == hops
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from lab.evidence.costs import CostsEvidence, CostWindow, DueEvidence, TcpEvidence, Trial
 from lab.evidence.guest import NicEvidence
 from lab.evidence.whole import Evidence
-from lab.plan.data import Carrier
+from lab.plan.data import Carrier, Expectation, FunctionPlan
 from lab.report.costs import Costs, Counted, Tcp
 from lab.report.counting import costs_in, typical
 from tests import sample
@@ -49,10 +49,11 @@ WINDOWS = (
 )
 
 
-def costs(driver: str = "virtio_net", **changes: Any) -> Costs:
+def costs(driver: str = "virtio_net", expected: Expectation | None = None, **changes: Any) -> Costs:
     values = {"guest": "guest", "nic": "net0", "kvm": True, "burst": 32, "windows": WINDOWS}
     seen = CostsEvidence.model_validate(values | changes)
-    (found,) = costs_in(around(seen, driver)).values()
+    plan = sample.plan(expected or sample.EXPECTATION)
+    (found,) = costs_in(plan, around(seen, driver)).values()
     return found
 
 
@@ -114,6 +115,7 @@ def test_where_few_windows_agree_it_is_the_mean_of_the_middle_half_and_a_range()
     assert typical([5.0]) == 5.0
     assert typical([0.0, 1.0, 3.0, 100.0]) == 2.0
     assert typical([1.0, 2.0, 2.01, 7.0]) == pytest.approx(2.005)
+    assert typical([0.0] * 20 + [1.0] * 10 + [2.0] * 10 + [3.0] * 10) > 0.5
     wild = [window(counters={**GROUPS, "vhost_wakeups": {"12": each}}) for each in range(10, 18)]
     found = counted(costs(windows=(*wild, window("idle")))).counts["vhost_wakeups"]
     assert (found.mean, found.lower, found.upper, found.steady) == (1.35, 1.2, 1.5, False)
@@ -125,11 +127,25 @@ def test_what_happens_in_one_idle_window_alone_is_not_subtracted() -> None:
     assert means(costs(windows=windows))["vhost_wakeups"] == 1.0
 
 
+FUNCTION = FunctionPlan(pci="0000:01:00.0")
+
+
 @pytest.mark.parametrize(
-    ("driver", "kicks"), [("virtio_net", True), ("igb", True), ("e1000", False)]
+    ("driver", "function", "kicks"),
+    [
+        ("virtio_net", None, True),
+        ("igb", FUNCTION, True),
+        ("igb", None, False),
+        ("e1000", None, False),
+        ("e1000", FUNCTION, False),
+    ],
+    ids=["virtio", "VFIO", "emulated beside VFIO", "emulated", "emulated in a function's place"],
 )
-def test_only_where_a_write_is_a_kick_are_they_counted(driver: str, kicks: bool) -> None:
-    assert ("kicks" in means(costs(driver))) is kicks
+def test_only_where_a_write_is_a_kick_are_they_counted(
+    driver: str, function: FunctionPlan | None, kicks: bool
+) -> None:
+    expected = sample.EXPECTATION.model_copy(update={"function": function})
+    assert ("kicks" in means(costs(driver, expected))) is kicks
 
 
 def test_what_is_less_than_idle_is_nothing() -> None:
@@ -185,6 +201,7 @@ def test_times_are_told_beside_what_watching_cost() -> None:
 
 def test_host_hops_are_the_devices_that_saw_the_marked_probe() -> None:
     assert costs().host_hops == 3
+    assert costs().bystanders == ()
 
 
 def trial(pps: float, lost: int = 0, *, size: int = 64, reached: bool = True) -> Trial:
@@ -194,7 +211,7 @@ def trial(pps: float, lost: int = 0, *, size: int = 64, reached: bool = True) ->
 def test_the_rate_without_loss_is_that_of_the_last_trial() -> None:
     trials = (
         *(trial(4000, 9), trial(2500), trial(3000, 1), trial(2500, 2), trial(2000)),
-        *(trial(900, 7, size=512, reached=False), trial(450, size=512), trial(450, size=512)),
+        *(trial(900, size=512, reached=False), trial(450, size=512), trial(450, size=512)),
         trial(100, 3, size=1518),
     )
     found = costs(trials=trials).zero_loss
@@ -204,6 +221,11 @@ def test_the_rate_without_loss_is_that_of_the_last_trial() -> None:
         (1518, 0.0, 1),
     ]
     assert [each.tester_limited for each in found] == [False, True, False]
+
+
+def test_what_is_lost_at_a_rate_that_the_tester_does_not_reach_is_lost() -> None:
+    (found,) = costs(trials=(trial(900, 7, reached=False), trial(450), trial(450))).zero_loss
+    assert (found.pps, found.tester_limited) == (450.0, False)
 
 
 def test_tcp_is_told_in_megabits() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.console import Console
 from lab.ladder import LAYERS, LadderRequest, ladder_of
 from lab.report.ladder_terminal import show
 from lab.report.rungs import Flag, Ladder
+from tests import pages
 from tests.golden_file import GOLDEN, compare
 from tests.rungs import runs
 
@@ -68,6 +70,12 @@ def test_a_count_in_which_chance_has_a_part_is_marked() -> None:
 def marked(ladder: Ladder) -> list[str]:
     """Lines with a count of chance, the legend apart."""
     return [line for line in shown(ladder, 100).splitlines() if "≈" in line.strip()[1:]]
+
+
+def test_nobody_elses_words_reach_the_terminal_as_commands() -> None:
+    text = shown(pages.spoiled(pages.ladder()), 2000)
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\u2066]", text)
+    assert "\u2400\u2407\ufffd\ufffd\ufffd" in text
 
 
 def test_a_flag_names_the_reasons() -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from lab.errors import StartError
+from lab.evidence.carrier import QueuesEvidence
 from lab.plan.data import Carrier, Place
 from lab.report.costs import Costs
 from lab.report.measured import Run, rung_of
@@ -99,6 +100,27 @@ def test_threads_that_could_not_be_watched_are_not_counted() -> None:
     blind = seen.carriers[0].model_copy(update={"missing": ("no trace",)})
     run = Run(result("vhost"), seen.model_copy(update={"carriers": (blind,)}))
     assert THREADS not in rung_of("vhost", [run], None).measures
+
+
+def test_where_flows_could_not_be_watched_echoes_do_not_stand_in() -> None:
+    """They wake one thread, whatever there is to wake."""
+    seen = evidence("multiqueue")
+    blind = QueuesEvidence(
+        guest="guest", nic="nic0", flows=64, queues=(), vhost_threads=(), missing=("no trace",)
+    )
+    run = Run(result("multiqueue"), seen.model_copy(update={"queues": (blind,)}))
+    assert THREADS not in rung_of("multiqueue", [run], None).measures
+
+
+def test_a_rung_that_names_no_hops_is_measured_all_the_same() -> None:
+    seen = evidence("vhost")
+    vhost = seen.carriers[0].model_copy(update={"round_trips": 9})
+    seen = seen.model_copy(update={"carriers": (vhost,)})
+    run = Run(result("vhost").model_copy(update={"paths": ()}), seen)
+    rung, whole = rung_of("mine", [run, DEAD], None), rung_of("vhost", VHOST[:1], None)
+    assert rung.measures.keys() == whole.measures.keys()
+    assert (rung.carrier, rung.paths) == (Carrier.VHOST, ())
+    assert rung.accelerator == whole.accelerator
 
 
 def test_a_round_that_failed_keeps_its_place_and_its_reason() -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
+from lab.evidence.costs import TO_QEMU, CostsEvidence, CostWindow
 from lab.ladder import LAYERS
-from lab.report.measured import rung_of
+from lab.plan.data import Expectation
+from lab.report.counting import costs_in
+from lab.report.measured import Run, rung_of
 from lab.report.promises import PROMISES, Promise, flags, kept
 from lab.report.result import Accelerators
 from lab.report.rungs import Kept, Measure, Rung
 from lab.report.verdict import Outcome
-from tests.rungs import runs
+from tests import sample
+from tests.rungs import evidence, result, runs
 
 RUNGS = tuple(rung_of(name, each, None) for name, each in runs().items())
 BROKEN = {"virtio-exits": 2.5, "vhost-syscalls": 4.0, "multiqueue-threads": 1.0}
@@ -27,7 +33,10 @@ def _spoiled(rung: Rung, key: str, rounds: tuple[float | None, ...] | None) -> R
     if rounds is not None:
         values = [value for value in rounds if value is not None]
         mean = sum(values) / len(values)
-        measures[key] = Measure(rounds=rounds, mean=mean, low=min(values), high=max(values))
+        middles = tuple(None if value is None else (value, value) for value in rounds)
+        measures[key] = Measure(
+            rounds=rounds, middles=middles, mean=mean, low=min(values), high=max(values)
+        )
     return rung.model_copy(update={"measures": measures})
 
 
@@ -96,6 +105,61 @@ def test_one_round_that_breaks_a_promise_is_enough_and_is_shown() -> None:
 def test_a_contradiction_is_not_hidden_by_a_round_that_is_missing() -> None:
     rungs = spoiled("vhost", "ping-pong.qemu_syscalls", (None, 4.5, 0.0))
     assert outcomes(rungs)["vhost-syscalls"] is Outcome.FAIL
+
+
+def windowed(name: str, windows: Sequence[float]) -> tuple[Rung, ...]:
+    """The ladder with a rung whose guest stops for QEMU so often a packet, window by window."""
+    ping_pong = tuple(
+        window("ping-pong", {TO_QEMU: {"KVM_EXIT_MMIO": round(100 * each)}}) for each in windows
+    )
+    seen = CostsEvidence(
+        guest="guest", nic="nic0", kvm=True, windows=(*ping_pong, window("idle", {TO_QEMU: {}}))
+    )
+    found = evidence(name).model_copy(update={"costs": (seen,)})
+    expected = Expectation(guest="guest", nic="nic0")
+    plan = sample.plan().model_copy(update={"expectations": (expected,)})
+    run = Run(result(name).model_copy(update={"costs": costs_in(plan, found)}), found)
+    exits = rung_of(name, [run], None).measures["ping-pong.exits_to_qemu"]
+    return tuple(
+        rung.model_copy(update={"measures": {**rung.measures, "ping-pong.exits_to_qemu": exits}})
+        if rung.name == name
+        else rung
+        for rung in RUNGS
+    )
+
+
+def window(pattern: str, counters: dict[str, dict[str, int]]) -> CostWindow:
+    return CostWindow.model_validate(
+        {
+            "pattern": pattern,
+            "traced": True,
+            "packets": 0 if pattern == "idle" else 100,
+            "seconds": 0.1,
+            "counters": counters,
+        }
+    )
+
+
+OFTEN = [0.0] * 20 + [1.0] * 10 + [2.0] * 10 + [3.0] * 10
+HALF = [0.0] * 26 + [1.0] * 24
+RARE = [0.0] * 38 + [0.25] * 11 + [14.0]
+
+
+@pytest.mark.parametrize(
+    ("windows", "outcome"),
+    [(OFTEN, Outcome.FAIL), (HALF, Outcome.FAIL), (RARE, Outcome.PASS), ([0.0] * 50, Outcome.PASS)],
+    ids=["in most windows", "in half of them", "in few", "in none"],
+)
+def test_what_the_windows_with_none_would_hide_breaks_a_promise(
+    windows: list[float], outcome: Outcome
+) -> None:
+    assert outcomes(windowed("virtio", windows))["virtio-exits"] is outcome
+    assert bool(flags(windowed("sriov", windows))) is (outcome is Outcome.FAIL)
+
+
+def test_a_span_that_breaks_a_promise_is_shown() -> None:
+    (broken,) = (each for each in kept(windowed("virtio", HALF)) if each.outcome is Outcome.FAIL)
+    assert "virtio 0.00 to 1.00" in broken.observed
 
 
 def test_exits_cannot_be_counted_without_kvm_and_nothing_else_is_excused() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+from collections.abc import Callable
 
 import pytest
 from rich.console import Console
@@ -17,7 +19,7 @@ from lab.report.drawing import cells, duration, lines
 from lab.report.result import Result, failed_result
 from lab.report.screen import Screen
 from lab.report.terminal import show
-from tests import lives, sample
+from tests import lives, pages, sample
 
 
 def shown(result: Result, width: int = 80) -> str:
@@ -36,6 +38,13 @@ def unseen(device: str) -> Evidence:
         for probe in evidence.probes
     )
     return evidence.model_copy(update={"probes": probes})
+
+
+@pytest.mark.parametrize("spoil", [pages.full, pages.failing], ids=["pass", "fail"])
+def test_nobody_elses_words_reach_the_terminal_as_commands(spoil: Callable[[], Result]) -> None:
+    text = shown(pages.spoiled(spoil()), 2000)
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\u2066]", text)
+    assert "\u2400\u2407\ufffd\ufffd\ufffd" in text
 
 
 def test_path_is_drawn_both_ways() -> None:

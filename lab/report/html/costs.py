@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lab.report.costs import Costs, Count, Counted
 from lab.report.html.plots import Bar, Plot, Series, figures
-from lab.report.quantities import COUNTS, CPU_TIMES
+from lab.report.quantities import CHANCE, COUNTS, CPU_TIMES
 
 _QUANTILES = ("p50", "p90", "p99", "max")
 
@@ -103,7 +103,7 @@ def _figures(costs: Costs) -> Iterator[Figure]:
     labels = {**dict(COUNTS), **{count: f"{label}, µs" for count, label in CPU_TIMES}}
     found = dict.fromkeys(count for each in costs.counted for count in each.counts)
     for count in sorted(found, key=list(labels).index if found.keys() <= labels.keys() else None):
-        values = tuple(_value(each.counts.get(count)) for each in costs.counted)
+        values = tuple(_value(count, each.counts.get(count)) for each in costs.counted)
         yield Figure(labels.get(count, count), values)
 
 
@@ -145,8 +145,10 @@ def _bar(count: Count | None) -> Bar | None:
     return Bar(count.mean, count.low, count.high) if count else None
 
 
-def _value(count: Count | None) -> str:
+def _value(name: str, count: Count | None) -> str:
+    """With the sign of chance; times always differ."""
     if count is None:
         return "not counted"
+    sign = "" if count.steady or name in dict(CPU_TIMES) else CHANCE
     spread = f" ({figures(count.low)} to {figures(count.high)})"
-    return figures(count.mean) + (spread if count.low != count.high else "")
+    return sign + figures(count.mean) + (spread if count.low != count.high else "")

@@ -14,7 +14,7 @@ from lab.report.html import ladder
 from lab.report.html.costs import nic_costs
 from lab.report.html.path import nic_paths
 from lab.report.html.render import render
-from lab.report.html.text import folded, plain, tail
+from lab.report.html.text import folded, tail
 from lab.report.html.timeline import timeline
 from lab.report.html.topology import topology
 from lab.report.ladderwords import CHANCE_LEGEND, SIGNS_LEGEND
@@ -76,12 +76,12 @@ def run_page(
         groups=tuple(_groups(result.checks)),
         nics=nics,
         topology=topology([nic.way for nic in nics]) if len(nics) > 1 else None,
-        last_words=plain(result.error.output) if result.error else "",
         commands=tuple(_commands(result)),
         ran_on=ran_on(result),
         tails=[tail(name, text) for name, text in sorted(texts.items()) if text.strip()],
         files=files,
         links={file.name: file.link for file in files},
+        chance=CHANCE_LEGEND,
     )
 
 

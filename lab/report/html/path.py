@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 from lab.evidence.carrier import CarrierEvidence
 from lab.evidence.whole import Evidence
-from lab.plan.data import Carrier, Direction, Place
+from lab.plan.data import VETH, Carrier, Direction, Place
 from lab.plan.where import HOST, WIRE
 from lab.report.html.picture import Drawing, Hardware, Station, Way, draw, stops
 from lab.report.result import Result, ResultPath
 from lab.report.verdict import Check
 
-_VETH = "veth"
 _FUNCTION = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _WORD = re.compile(r"[\w.-]+")
 _CARRIERS = {
@@ -125,28 +124,38 @@ def _carrier(evidence: Evidence | None, guest: str, nic: str) -> CarrierEvidence
 def _hardware(result: Result, evidence: Evidence | None, path: ResultPath) -> Hardware:
     """What the cable ends in, as far as the evidence names it."""
     if path.carrier is Carrier.VFIO:
-        address = _vfio_address(result, path)
+        address = _vfio_address(result, evidence, path)
         return Hardware(
-            _function(evidence, address, path.driver or ""),
-            address.removeprefix("0000:") or "by VFIO",
+            _function(evidence, address, path.driver or ""), _short(address) or "by VFIO"
         )
-    if result.place is Place.LABHOST:
-        return Hardware("NIC", "igb, emulated")
-    uplinks = {hop.device for hop in path.hops if hop.where == HOST}
-    devices = evidence.devices if evidence else ()
-    if any(each.kind == _VETH and each.name in uplinks for each in devices):
+    port = path.port
+    if port is None:
+        return Hardware("NIC", "")
+    if port.driver == VETH:
         return Hardware("cable", "veth pair")
-    return Hardware("NIC", "")
+    played = "QEMU's " if result.place is Place.LABHOST else ""
+    return Hardware(port.driver or "NIC", f"{played}{_short(port.pci)}")
 
 
-def _vfio_address(result: Result, path: ResultPath) -> str:
+def _short(address: str) -> str:
+    return address.removeprefix("0000:")
+
+
+def _vfio_address(result: Result, evidence: Evidence | None, path: ResultPath) -> str:
     """The function that QEMU was told to take, by its command line or by QMP."""
-    told = result.commands.get(path.guest, "").split()
+    told = result.commands.get(_process(evidence, path.guest), "").split()
     for words in (*told, *result.qmp.get(path.guest, ())):
         found = _FUNCTION.search(words)
         if found and {"vfio-pci", path.nic} <= set(_WORD.findall(words)):
             return found[0]
     return ""
+
+
+def _process(evidence: Evidence | None, guest: str) -> str:
+    """Which QEMU ran the guest when its path was proved: one that has moved is at its target."""
+    move = evidence.migration if evidence else None
+    moved = move and (move.guest, move.outcome) == (guest, "completed")
+    return f"{guest}-target" if moved else guest
 
 
 def _function(evidence: Evidence | None, address: str, driver: str) -> str:

@@ -9,11 +9,16 @@ from xml.etree import ElementTree as ET
 
 import pygal
 from markupsafe import Markup
+from pygal.util import truncate
+
+from lab.report.plain import plain
 
 WIDTH = 360
 _JUNK = {"comment", "defs", "script", "style", "title", "desc"}
 _ASIDES = {"tooltip-overlay", "legends", "titles", "background"}
 _LINE, _ROOM, _LABEL = 18, 12, 12
+# Names may be as long as they like. Left to itself, pygal does not cut them but the axis's figures.
+_LONGEST = 25
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,12 @@ class Plot:
 
     @property
     def svg(self) -> Markup:
-        """The drawing; all text in it is escaped by the XML library."""
+        """The drawing; all text in it is escaped by the XML library, which lets controls pass."""
         root = _chart(self).render_tree()
         _strip(root)
         _align(root)
         _explain(root, self)
-        return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704
+        return Markup(plain(ET.tostring(root, encoding="unicode")))  # noqa: S704
 
 
 def figures(value: float) -> str:
@@ -81,6 +86,7 @@ def _chart(plot: Plot) -> pygal.HorizontalBar:
         width=WIDTH,
         height=lines * _LINE + len(plot.categories) * _ROOM + 34,
         margin=4,
+        margin_left=12,
         margin_right=52,
         spacing=4,
         show_legend=False,
@@ -90,6 +96,7 @@ def _chart(plot: Plot) -> pygal.HorizontalBar:
         print_values_position="top",
         print_zeroes=True,
         max_scale=5,
+        truncate_label=_LONGEST,
         zero=0,
         range=(0, _most(plot)),
         formatter=figures,
@@ -98,7 +105,7 @@ def _chart(plot: Plot) -> pygal.HorizontalBar:
         ),
     )
     # pygal's categories begin at the bottom, its series within them at the top.
-    chart.x_labels = plot.categories[::-1]
+    chart.x_labels = [truncate(each, _LONGEST) for each in plot.categories[::-1]]
     for series in plot.series:
         chart.add(series.name, [_value(bar) for bar in series.bars[::-1]])
     return chart

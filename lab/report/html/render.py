@@ -1,4 +1,5 @@
-"""The templates' side: everything that is not marked as HTML by us is escaped, nothing is loaded.
+"""The templates' side: all text that is not marked as HTML by us is made plain and escaped, and
+nothing is loaded.
 
 A policy in the page itself (Content-Security-Policy) lets only the style and the script run that
 this package ships: should an escape ever be missing, the text still cannot act.
@@ -16,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lab import __version__
+from lab.report.plain import plain
 
 
 def render(template: str, **values: Any) -> str:
@@ -57,11 +59,17 @@ def _shipped(name: str) -> str:
     return (files(__package__) / "templates" / name).read_text()
 
 
+def _plain(value: object) -> object:
+    """Whatever a template puts out that is not ours: nothing in it that a reader cannot see."""
+    return value if isinstance(value, Markup) or not isinstance(value, str) else plain(value)
+
+
 @cache
 def _environment() -> Environment:
     return Environment(
         loader=PackageLoader(__package__),
         autoescape=True,
+        finalize=_plain,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
