@@ -18,7 +18,7 @@ from typing import Any
 from lab.errors import LabError, StartError
 from lab.guest.process import Process
 
-_POLL_SECONDS = (0.01, 0.15)
+_POLL_SECONDS = (0.03, 0.15)
 _CALL_SECONDS = 30.0
 
 

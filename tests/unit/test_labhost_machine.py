@@ -20,7 +20,7 @@ SPEC = MachineSpec(
     fds=Fds(qmp=7, channel=9, shell=11),
 )
 
-TCG = "-machine q35 -accel tcg,thread=multi -cpu EPYC,+svm,+npt,+x2apic"
+TCG = "-machine q35 -accel tcg,thread=multi -cpu EPYC,+svm,+npt,+x2apic,-smap"
 KVM = "-machine q35,kernel-irqchip=split -accel kvm -cpu host"
 
 GOLDEN = """
@@ -28,8 +28,9 @@ GOLDEN = """
 -device intel-iommu,intremap=on,eim=on,caching-mode=on,aw-bits=48
 -device virtio-rng-pci,addr=0x5
 -kernel /c/vmlinux -initrd /c/initrd
--append 'console=ttyS0 quiet panic=-1 mitigations=off no_timer_check tsc=reliable
- intel_iommu=on iommu=pt hoplab.hold_vm'
+-append 'console=ttyS0 quiet panic=-1 mitigations=off init_on_alloc=0 hardened_usercopy=off
+ randomize_kstack_offset=off lsm=capability audit=0 no_timer_check tsc=reliable intel_iommu=on
+ iommu=pt hoplab.hold_vm'
 -blockdev driver=file,node-name=root,filename=/c/a,,b/root.erofs,read-only=on,locking=off
 -device virtio-blk-pci,drive=root,addr=0x3
 -chardev file,id=console,path=/run/x,,y/console.log -serial chardev:console

@@ -58,7 +58,7 @@ qemu-system-x86_64 \
     -no-reboot \
     -kernel /usr/share/hoplab/guest/vmlinux \
     -initrd /usr/share/hoplab/guest/initrd \
-    -append 'console=ttyS0 quiet panic=-1 net.ifnames=0 mitigations=off no_timer_check tsc=reliable pci=lastbus=0 8250.nr_uarts=1 i8042.noaux=1 i8042.nokbd=1 rodata=off noreplace-smp rcupdate.rcu_expedited=1 lsm=capability audit=0 numa=off cryptomgr.notests=1 initcall_blacklist=agp_init,blacklist_init,crypto_kdf108_init,init_encrypted,jent_mod_init,load_system_certificate_list,serial_pci_driver_init' \
+    -append 'console=ttyS0 quiet panic=-1 net.ifnames=0 mitigations=off no_timer_check tsc=reliable pci=lastbus=0 8250.nr_uarts=1 i8042.noaux=1 i8042.nokbd=1 rodata=off noreplace-smp rcupdate.rcu_expedited=1 init_on_alloc=0 hardened_usercopy=off randomize_kstack_offset=off lsm=capability audit=0 numa=off cryptomgr.notests=1 initcall_blacklist=agp_init,blacklist_init,crypto_kdf108_init,init_encrypted,jent_mod_init,load_system_certificate_list,serial_pci_driver_init' \
     -serial file:guest.console \
     -chardev socket,id=qmp,path=guest.qmp,server=on,wait=off \
     -mon chardev=qmp,mode=control \
