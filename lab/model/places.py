@@ -27,6 +27,8 @@ _SCALARS = frozenset(
 class Finding:
     """One mistake, before it is known which line of the file it is in.
 
+    ``earlier`` is the place that the message ends with.
+
     ``looks_in`` names the list that a reference points into: when an item of that list is itself
     mistaken, nothing can be said about the reference.
     """
@@ -35,6 +37,7 @@ class Finding:
     message: str
     hint: str = ""
     position: Position | None = None
+    earlier: Position | None = None
     looks_in: str = ""
 
 
@@ -118,21 +121,21 @@ class _Reader:
             return None
 
     def _items(self, node: MappingNode, path: Path) -> Iterator[tuple[str, object]]:
-        seen: dict[str, int] = {}
+        seen: dict[str, Position] = {}
         for key, value in node.value:
             if not isinstance(key, ScalarNode):
                 self._find(key, path, "has a key that is not a plain word")
                 continue
             name = str(key.value)
             if name in seen:
-                self._find(key, (*path, name), f"is already given in line {seen[name]}")
+                self._find(key, (*path, name), "is already given", seen[name])
                 continue
-            seen[name] = key.start_mark.line + 1
+            seen[name] = _start(key)
             self.positions[*path, name] = _start(key)
             yield name, self.read(value, (*path, name))
 
-    def _find(self, node: Node, path: Path, message: str) -> None:
-        self.findings.append(Finding(path, message, position=_start(node)))
+    def _find(self, node: Node, path: Path, message: str, earlier: Position | None = None) -> None:
+        self.findings.append(Finding(path, message, position=_start(node), earlier=earlier))
 
 
 def _start(node: Node) -> Position:
