@@ -27,10 +27,11 @@ _SCALARS = frozenset(
 class Finding:
     """One mistake, before it is known which line of the file it is in.
 
-    ``earlier`` is the place that the message ends with.
+    ``earlier`` is the place that the message ends with; ``other`` is the path that it calls
+    ``{other}``.
 
-    ``looks_in`` names the list that a reference points into: when an item of that list is itself
-    mistaken, nothing can be said about the reference.
+    ``looks_in`` names the list that a reference points into, ``rests_on`` other values that the
+    finding follows from: where those are mistaken themselves, nothing can be said.
     """
 
     path: Path
@@ -38,7 +39,9 @@ class Finding:
     hint: str = ""
     position: Position | None = None
     earlier: Position | None = None
+    other: Path = ()
     looks_in: str = ""
+    rests_on: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ that did arrive at the same end while the other did not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from lab.model import failover
 from lab.model.places import Finding, Path
-from lab.model.topology import Nic, Reach, Topology
+from lab.model.topology import ATTACHMENTS, Nic, Reach, Topology
 from lab.model.wording import close_to
 from lab.model.words import FrameKind
 
@@ -27,7 +27,9 @@ def check_reach(topology: Topology) -> Iterator[Finding]:
         yield from unknown
         key = (question.source, question.target, question.kind)
         if key in first:
-            yield Finding(path, f"asks the same as reach[{first[key]}]")
+            kind = ("reach", first[key], "kind")
+            message = "asks the same as {other}"
+            yield Finding(path, message, other=kind[:-1], rests_on=(kind,))
         first.setdefault(key, number)
         if unknown:
             continue
@@ -67,6 +69,18 @@ def anchor(nic: Nic) -> str | None:
     """The bridge or port that a NIC hangs on; None where the host has no device there."""
     port = nic.macvtap.port if nic.macvtap else nic.vf.port if nic.vf else None
     return nic.bridge or port
+
+
+def attachments(topology: Topology, keys: Collection[str]) -> tuple[Path, ...]:
+    """Where the file says what NICs hang on."""
+    nics = [topology.nics()[key] for key in keys]
+    return tuple(
+        ("guests", number, "nics", index, attachment)
+        for number, guest in enumerate(topology.guests)
+        for index, nic in enumerate(guest.nics)
+        for attachment in ATTACHMENTS
+        if any(nic is each for each in nics)
+    )
 
 
 def host_anchor(topology: Topology, question: Reach) -> str | None:
@@ -110,4 +124,6 @@ def _between(topology: Topology, path: Path, question: Reach) -> Iterator[Findin
         yield Finding((*path, "to"), f"{ends[1]} is where it comes from")
     elif HOST in ends and host_anchor(topology, question) is None:
         message = "the host has no device, or several, on which it could meet the other end"
-        yield Finding((*path, "from" if ends[0] == HOST else "to"), message, looks_in="guests")
+        hung = attachments(topology, {*ends} - {HOST, WIRE} or topology.nics())
+        path = (*path, "from" if ends[0] == HOST else "to")
+        yield Finding(path, message, looks_in="guests", rests_on=hung)

@@ -148,16 +148,16 @@ def _mark_lines(source: str) -> str:
     def mark(line: int) -> str:
         return f"{_OPEN}{line}{_CLOSE}"
 
-    def data(text: str, line: int) -> str:
+    def marked(line: int, kind: str, text: str) -> str:
+        if kind == "variable_begin":
+            return f"{mark(line)}{text}"
+        if kind != "data":
+            return text
         head, *rest = text.split("\n")
         first = f"{mark(line)}{head}" if head.strip() else head
         return "\n".join([first, *(f"{mark(n)}{part}" for n, part in enumerate(rest, line + 1))])
 
-    marked = {"data": data, "variable_begin": lambda text, line: f"{mark(line)}{text}"}
-    return "".join(
-        marked[kind](text, line) if kind in marked else text
-        for line, kind, text in _environment().lex(source)
-    )
+    return "".join(marked(*token) for token in _environment().lex(source))
 
 
 def _lines(marked: str) -> Iterator[tuple[Position, int]]:

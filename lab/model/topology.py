@@ -21,6 +21,8 @@ from lab.model.words import (
     PortName,
 )
 
+ATTACHMENTS = ("bridge", "macvtap", "passthrough", "vf")
+"""The keys of which a NIC has one."""
 MAX_QUEUES = 8
 MAX_DEVICE_NAME = 15
 """IFNAMSIZ - 1 (linux/if.h). QEMU cuts a longer ``ifname=`` without a word."""
