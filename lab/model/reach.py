@@ -47,7 +47,8 @@ def control_of(topology: Topology, question: Reach) -> Reach | None:
     """What has to arrive where ``question`` does not; None where nothing is expected to.
 
     Best is a frame of the same kind, best of all from the wire, which sends one if the file does
-    not ask for it: the wire reaches every NIC, or other checks are red as well.
+    not ask for it: the wire reaches every NIC, or other checks are red as well, and every bridge
+    and port that NICs hang on. There ``host`` means what it means in ``question``.
     """
     for kind in (question.kind, FrameKind.UNICAST, *FrameKind):
         for other in (*_from_wire(topology, question.target, kind), *topology.reach):
@@ -95,9 +96,8 @@ def _same_end(topology: Topology, control: Reach, question: Reach) -> bool:
     """Whether ``control`` comes where ``question`` would, and the file does not say otherwise."""
     if control.target != question.target or control.source == control.target:
         return False
-    if control.target == HOST and (
-        host_anchor(topology, control) != host_anchor(topology, question)
-    ):
+    elsewhere = host_anchor(topology, control) != host_anchor(topology, question)
+    if control.target == HOST and control.source != WIRE and elsewhere:
         return False
     return not any(
         (other.source, other.target, other.kind) == (control.source, control.target, control.kind)
