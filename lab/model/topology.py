@@ -47,7 +47,9 @@ def _device_name(name: str) -> str:
     if len(name) > MAX_DEVICE_NAME:
         raise ValueError(f"is {len(name)} characters long, Linux allows {MAX_DEVICE_NAME}")
     if not _DEVICE_NAME.fullmatch(name):
-        raise ValueError("may have only letters, digits, '.', '_' and '-'")
+        raise ValueError(
+            "must start with a letter or digit and have only letters, digits, '.', '_' and '-'"
+        )
     return name
 
 
