@@ -85,10 +85,10 @@ def attachments(topology: Topology, keys: Collection[str]) -> tuple[Path, ...]:
 
 
 def host_anchor(topology: Topology, question: Reach) -> str | None:
-    """The bridge or port that ``host`` means in a question; None where it could be several."""
+    """The bridge or port that ``host`` means in a question; None where it is not one."""
     nics = topology.nics()
     others = {question.source, question.target} - {HOST, WIRE}
-    found = {anchor(nics[name]) for name in others or nics}
+    found = {anchor(nics[name]) if name in nics else None for name in others or nics}
     return found.pop() if len(found) == 1 else None
 
 
