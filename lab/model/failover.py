@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lab.model.bridges import check_bridge
 from lab.model.places import Finding, Path
 from lab.model.topology import Guest, Migration, Nic, Topology, nic_name
 from lab.model.wording import close_to
-from lab.model.words import PortName
 
 
 def check(topology: Topology) -> Iterator[Finding]:
@@ -76,14 +76,18 @@ def _primary(path: Path, nic: Nic) -> Iterator[Finding]:
 
 def _standby(path: Path, guest: Guest, nic: Nic) -> Iterator[Finding]:
     if nic.bridge is None or not nic.model.virtio:
-        yield Finding(path, "only a virtio NIC on a bridge can stand by for another")
+        message = "only a virtio NIC on a bridge can stand by for another"
+        yield Finding(path, message, rests_on=((*path[:-1], "bridge"),))
     primary = primary_of(guest, nic)
     if primary is None:
         known = [nic_name(each, index) for index, each in enumerate(guest.nics) if each is not nic]
         hint = close_to(str(nic.failover), known) or f"its other NICs: {', '.join(known) or 'none'}"
-        yield Finding(path, f"guest {guest.name} has no other NIC {nic.failover!r}", hint)
+        message = f"this guest has no other NIC {nic.failover!r}"
+        yield Finding(path, message, hint, looks_in="guests")
     elif primary.vf is None:
-        yield Finding(path, f"{nic.failover!r} is no VF: a primary has to be one")
+        index = next(n for n, each in enumerate(guest.nics) if each is primary)
+        message = f"{nic.failover!r} is no VF: a primary has to be one"
+        yield Finding(path, message, rests_on=((*path[:-2], index, "vf"),))
     elif standby_of(guest, primary) is not nic:
         yield Finding(path, f"{nic.failover!r} has a standby already")
 
@@ -107,20 +111,11 @@ def _migration(topology: Topology, migration: Migration) -> Iterator[Finding]:
 
 
 def _target_bridge(topology: Topology, migration: Migration) -> Iterator[Finding]:
-    bridges = {bridge.name: bridge.uplink for bridge in topology.bridges}
-    if migration.bridge not in bridges:
-        hint = close_to(migration.bridge, bridges) or f"bridges: {', '.join(bridges) or 'none'}"
-        message = f"there is no bridge {migration.bridge!r}"
-        yield Finding(("migration", "bridge"), message, hint, looks_in="bridges")
-    elif any(nic.bridge == migration.bridge for each in topology.guests for nic in each.nics):
+    path = ("migration", "bridge")
+    yield from check_bridge(topology, path, migration.bridge)
+    if any(nic.bridge == migration.bridge for each in topology.guests for nic in each.nics):
         message = "the guest goes to a bridge of its own: this one has a NIC already"
-        yield Finding(("migration", "bridge"), message)
-    elif bridges[migration.bridge] is None:
-        message = (
-            f"bridge {migration.bridge!r} has no uplink, and every NIC is probed from the wire"
-        )
-        hint = f"give {migration.bridge} an uplink: {', '.join(PortName)}"
-        yield Finding(("migration", "bridge"), message, hint, looks_in="bridges")
+        yield Finding(path, message)
 
 
 def _target_vf(topology: Topology, migration: Migration) -> Iterator[Finding]:

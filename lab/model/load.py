@@ -102,9 +102,9 @@ def _checked(source: Source, rendered: Rendered) -> Topology:
         found += rules.check(topology)
     except ValidationError as error:
         wrong = details(error)
-        known = {item.path for item in document.findings}
+        known = {item.path for item in document.findings if item.earlier is None}
         found += [finding(detail) for detail in wrong if detail["loc"] not in known]
-        found += repair.rules_of_the_rest(document.value, [detail["loc"] for detail in wrong])
+        found += repair.rules_of_the_rest(document.value, wrong)
         raise _errors(source, rendered, document, found) from error
     if found:
         raise _errors(source, rendered, document, found)
@@ -129,10 +129,13 @@ def _mistake(
         position = document.position(item.path)
     line, column = position or (0, 0)
     message = item.message
+    if item.other:
+        message = message.replace("{other}", key_path(item.other))
+    if item.earlier is not None and rendered is not None:
+        message += f" in line {rendered.line(item.earlier) or item.earlier[0]}"
     if line and rendered is not None:
-        if rendered.lines is None:
+        original = rendered.line((line, column))
+        if original is None:
             message += f" (line {line} after rendering)"
-            line, column = 0, 0
-        else:
-            line = rendered.lines[min(line, len(rendered.lines)) - 1]
+        line, column = (original, column) if original else (0, 0)
     return Mistake(source.shown, line, column, key_path(item.path), message, item.hint)

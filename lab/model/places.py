@@ -27,15 +27,21 @@ _SCALARS = frozenset(
 class Finding:
     """One mistake, before it is known which line of the file it is in.
 
-    ``looks_in`` names the list that a reference points into: when an item of that list is itself
-    mistaken, nothing can be said about the reference.
+    ``earlier`` is the place that the message ends with; ``other`` is the path that it calls
+    ``{other}``.
+
+    ``looks_in`` names the list that a reference points into, ``rests_on`` other values that the
+    finding follows from: where those are mistaken themselves, nothing can be said.
     """
 
     path: Path
     message: str
     hint: str = ""
     position: Position | None = None
+    earlier: Position | None = None
+    other: Path = ()
     looks_in: str = ""
+    rests_on: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,21 +124,21 @@ class _Reader:
             return None
 
     def _items(self, node: MappingNode, path: Path) -> Iterator[tuple[str, object]]:
-        seen: dict[str, int] = {}
+        seen: dict[str, Position] = {}
         for key, value in node.value:
             if not isinstance(key, ScalarNode):
                 self._find(key, path, "has a key that is not a plain word")
                 continue
             name = str(key.value)
             if name in seen:
-                self._find(key, (*path, name), f"is already given in line {seen[name]}")
+                self._find(key, (*path, name), "is already given", seen[name])
                 continue
-            seen[name] = key.start_mark.line + 1
+            seen[name] = _start(key)
             self.positions[*path, name] = _start(key)
             yield name, self.read(value, (*path, name))
 
-    def _find(self, node: Node, path: Path, message: str) -> None:
-        self.findings.append(Finding(path, message, position=_start(node)))
+    def _find(self, node: Node, path: Path, message: str, earlier: Position | None = None) -> None:
+        self.findings.append(Finding(path, message, position=_start(node), earlier=earlier))
 
 
 def _start(node: Node) -> Position:

@@ -6,11 +6,11 @@ that did arrive at the same end while the other did not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from lab.model import failover
 from lab.model.places import Finding, Path
-from lab.model.topology import Nic, Reach, Topology
+from lab.model.topology import ATTACHMENTS, Nic, Reach, Topology
 from lab.model.wording import close_to
 from lab.model.words import FrameKind
 
@@ -27,7 +27,9 @@ def check_reach(topology: Topology) -> Iterator[Finding]:
         yield from unknown
         key = (question.source, question.target, question.kind)
         if key in first:
-            yield Finding(path, f"asks the same as reach[{first[key]}]")
+            kind = ("reach", first[key], "kind")
+            message = "asks the same as {other}"
+            yield Finding(path, message, other=kind[:-1], rests_on=(kind,))
         first.setdefault(key, number)
         if unknown:
             continue
@@ -45,7 +47,8 @@ def control_of(topology: Topology, question: Reach) -> Reach | None:
     """What has to arrive where ``question`` does not; None where nothing is expected to.
 
     Best is a frame of the same kind, best of all from the wire, which sends one if the file does
-    not ask for it: the wire reaches every NIC, or other checks are red as well.
+    not ask for it: the wire reaches every NIC, or other checks are red as well, and every bridge
+    and port that NICs hang on. There ``host`` means what it means in ``question``.
     """
     for kind in (question.kind, FrameKind.UNICAST, *FrameKind):
         for other in (*_from_wire(topology, question.target, kind), *topology.reach):
@@ -69,11 +72,23 @@ def anchor(nic: Nic) -> str | None:
     return nic.bridge or port
 
 
+def attachments(topology: Topology, keys: Collection[str]) -> tuple[Path, ...]:
+    """Where the file says what NICs hang on."""
+    nics = [topology.nics()[key] for key in keys]
+    return tuple(
+        ("guests", number, "nics", index, attachment)
+        for number, guest in enumerate(topology.guests)
+        for index, nic in enumerate(guest.nics)
+        for attachment in ATTACHMENTS
+        if any(nic is each for each in nics)
+    )
+
+
 def host_anchor(topology: Topology, question: Reach) -> str | None:
-    """The bridge or port that ``host`` means in a question; None where it could be several."""
+    """The bridge or port that ``host`` means in a question; None where it is not one."""
     nics = topology.nics()
     others = {question.source, question.target} - {HOST, WIRE}
-    found = {anchor(nics[name]) for name in others or nics}
+    found = {anchor(nics[name]) if name in nics else None for name in others or nics}
     return found.pop() if len(found) == 1 else None
 
 
@@ -81,9 +96,8 @@ def _same_end(topology: Topology, control: Reach, question: Reach) -> bool:
     """Whether ``control`` comes where ``question`` would, and the file does not say otherwise."""
     if control.target != question.target or control.source == control.target:
         return False
-    if control.target == HOST and (
-        host_anchor(topology, control) != host_anchor(topology, question)
-    ):
+    elsewhere = host_anchor(topology, control) != host_anchor(topology, question)
+    if control.target == HOST and control.source != WIRE and elsewhere:
         return False
     return not any(
         (other.source, other.target, other.kind) == (control.source, control.target, control.kind)
@@ -110,4 +124,6 @@ def _between(topology: Topology, path: Path, question: Reach) -> Iterator[Findin
         yield Finding((*path, "to"), f"{ends[1]} is where it comes from")
     elif HOST in ends and host_anchor(topology, question) is None:
         message = "the host has no device, or several, on which it could meet the other end"
-        yield Finding((*path, "from" if ends[0] == HOST else "to"), message, looks_in="guests")
+        hung = attachments(topology, {*ends} - {HOST, WIRE} or topology.nics())
+        path = (*path, "from" if ends[0] == HOST else "to")
+        yield Finding(path, message, looks_in="guests", rests_on=hung)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,16 +21,19 @@ from lab.model.wording import details, finding
 _GAP = object()
 """Stands where a list item was, so that the paths of the items after it stay right."""
 
+_NAMELESS = "nameless-"
+"""Begins the names that stand in for mistaken ones."""
+
 _HEAD = {"topology": "any", "title": "any"}
 """What a file needs but no rule looks at."""
 
 
-def rules_of_the_rest(value: object, mistaken: Iterable[Path]) -> list[Finding]:
-    """What the rules find apart from the mistaken paths; nothing where too little is left."""
+def rules_of_the_rest(value: object, errors: Iterable[ErrorDetails]) -> list[Finding]:
+    """What the rules find apart from what has errors; nothing where too little is left."""
     rest: Any = copy.deepcopy(value)
     removed: list[Path] = []
     long: list[Finding] = []
-    pending = list(mistaken)
+    pending = [path for error in errors for path in _excess(error, rest) or [error["loc"]]]
     while isinstance(rest, dict) and () not in pending:
         for path in pending:
             _remove(rest, path)
@@ -42,8 +46,16 @@ def rules_of_the_rest(value: object, mistaken: Iterable[Path]) -> list[Finding]:
             pending = _give_up(rest, wrong)
             continue
         found = [_moved(each, rest) for each in rules.check(topology)]
-        return [*long, *(each for each in found if not _doubtful(each, removed))]
+        return [*long, *(each for each in found if not _doubtful(each, removed, value))]
     return long
+
+
+def _excess(error: ErrorDetails, rest: Any) -> list[Path]:
+    """The items that make a list too long."""
+    if error["type"] != "too_long":
+        return []
+    numbers = range(error["ctx"]["max_length"], len(error["input"]))
+    return [_original((*error["loc"], number), rest) for number in numbers]
 
 
 def _give_up(rest: Any, errors: Iterable[ErrorDetails]) -> list[Path]:
@@ -52,10 +64,9 @@ def _give_up(rest: Any, errors: Iterable[ErrorDetails]) -> list[Path]:
     for error in errors:
         owner = _original(error["loc"][:-1], rest)
         if error["type"] == "too_long":
-            path, most = error["loc"], error["ctx"]["max_length"]
-            pending += [_original((*path, n), rest) for n in range(most, len(error["input"]))]
+            pending += _excess(error, rest)
         elif error["loc"][-1] == "name":
-            _at(rest, owner)["name"] = f"nameless-{owner[-1]}"
+            _at(rest, owner)["name"] = f"{_NAMELESS}{owner[-1]}"
         else:
             pending.append(owner)
     return pending
@@ -105,17 +116,51 @@ def _original_index(items: list[Any], index: Any) -> int:
 
 
 def _moved(found: Finding, rest: Any) -> Finding:
-    path = _original(found.path, rest)
-    return Finding(path, found.message, found.hint, looks_in=found.looks_in)
+    return replace(
+        found,
+        path=_original(found.path, rest),
+        other=_original(found.other, rest),
+        rests_on=tuple(_original(path, rest) for path in found.rests_on),
+        hint="" if _NAMELESS in found.hint else found.hint,
+    )
 
 
-def _doubtful(found: Finding, removed: Iterable[Path]) -> bool:
-    """Whether what was taken out may be the reason for a finding.
-
-    Of the lists that others refer to only whole items and their names matter.
-    """
+def _doubtful(found: Finding, removed: Iterable[Path], value: object) -> bool:
+    """Whether what was taken out may be the reason for a finding."""
     return any(
-        path[: len(found.path)] == found.path
-        or (path[:1] == (found.looks_in,) and (len(path) <= 2 or path[-1] == "name"))
+        _within(path, found.path)
+        or any(_within(path, other) or _within(other, path) for other in found.rests_on)
+        or (path[0] == found.looks_in and _may_be_meant(found, path, value))
         for path in removed
     )
+
+
+def _within(path: Path, owner: Path) -> bool:
+    return path[: len(owner)] == owner
+
+
+def _may_be_meant(found: Finding, removed: Path, value: object) -> bool:
+    """Whether a reference may be to what was taken out, by the names that this has in the file."""
+    if len(removed) > 2 and removed[-1] != "name" and not isinstance(removed[-1], int):
+        return False
+    named = [removed[:size] for size in (2, 4) if size <= len(removed)]
+    names = [_name(_look(value, path)) for path in named]
+    if not names or None in names[:1]:
+        return True
+    names += [f"nic{path[-1]}" for path, name in zip(named, names, strict=True) if name is None]
+    words = {str(found.path[-1]), str(_look(value, found.path))}
+    words |= {part for word in words for part in word.split(".")}
+    return not words.isdisjoint(names)
+
+
+def _name(item: object) -> object:
+    name = item.get("name") if isinstance(item, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _look(value: Any, path: Path) -> Any:
+    """What stands at a path of the file; None where nothing does."""
+    try:
+        return _at(value, path)
+    except (LookupError, TypeError):
+        return None

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from lab.model import failover
-from lab.model.places import Finding, Path, key_path
-from lab.model.reach import check_reach
-from lab.model.topology import Nic, Topology, nic_name
+from lab.model.bridges import check_bridge
+from lab.model.places import Finding, Path
+from lab.model.reach import attachments, check_reach
+from lab.model.topology import ATTACHMENTS, Nic, Topology, nic_name
 from lab.model.wording import close_to
 from lab.model.words import HopWord, PortName
 
@@ -24,7 +25,6 @@ _EMULATED_ONLY = ("model", "vhost", *_VIRTIO_ONLY)
 # QEMU's ids of the root ports that a guest's NICs sit behind: rp0, rp1, ...
 _ROOT_PORT = re.compile(r"rp[0-9]+")
 _WITHOUT_VFS = frozenset({PortName.SPARE3})
-_ATTACHMENTS = ("bridge", "macvtap", "passthrough", "vf")
 
 
 @dataclass(frozen=True)
@@ -83,30 +83,19 @@ def _repeated(named: Iterable[tuple[Path, str]]) -> Iterator[Finding]:
     first: dict[str, Path] = {}
     for path, name in named:
         if name in first:
-            yield Finding(path, f"{name!r} is already the name of {key_path(first[name][:-1])}")
+            message = f"{name!r} is already the name of {{other}}"
+            yield Finding(path, message, other=first[name][:-1])
         first.setdefault(name, path)
 
 
 def _attachments(topology: Topology, nics: Iterable[_Placed]) -> Iterator[Finding]:
-    bridges = [bridge.name for bridge in topology.bridges]
-    isolated = {bridge.name for bridge in topology.bridges if bridge.uplink is None}
     for placed in nics:
-        given = [key for key in _ATTACHMENTS if getattr(placed.nic, key) is not None]
+        given = [key for key in ATTACHMENTS if getattr(placed.nic, key) is not None]
         if len(given) != 1:
             what = f"has {' and '.join(given)}" if given else "is attached to nothing"
-            yield Finding(
-                placed.path, f"{what}: exactly one of {', '.join(_ATTACHMENTS)} is needed"
-            )
-        bridge = placed.nic.bridge
-        if bridge is not None and bridge not in bridges:
-            hint = close_to(bridge, bridges) or f"bridges: {', '.join(bridges) or 'none'}"
-            yield Finding(
-                (*placed.path, "bridge"), f"there is no bridge {bridge!r}", hint, looks_in="bridges"
-            )
-        elif bridge in isolated:
-            message = f"bridge {bridge!r} has no uplink, and every NIC is probed from the wire"
-            hint = f"give {bridge} an uplink: {', '.join(PortName)}"
-            yield Finding((*placed.path, "bridge"), message, hint, looks_in="bridges")
+            yield Finding(placed.path, f"{what}: exactly one of {', '.join(ATTACHMENTS)} is needed")
+        if placed.nic.bridge is not None:
+            yield from check_bridge(topology, (*placed.path, "bridge"), placed.nic.bridge)
 
 
 def _settings(nics: Iterable[_Placed]) -> Iterator[Finding]:
@@ -126,7 +115,7 @@ def _settings(nics: Iterable[_Placed]) -> Iterator[Finding]:
             yield Finding((*path, "packed"), message, "leave out one of packed and vhost")
         if nic.active is not None and nic.active > nic.queues:
             message = f"{nic.active} queues cannot be active where queues is {nic.queues}"
-            yield Finding((*path, "active"), message)
+            yield Finding((*path, "active"), message, rests_on=((*path, "queues"),))
 
 
 def _not_virtio(placed: _Placed) -> Iterator[Finding]:
@@ -148,7 +137,8 @@ def _macs(nics: Iterable[_Placed]) -> Iterator[Finding]:
         if mac is None:
             continue
         if mac in first:
-            yield Finding(path, f"{mac} is already the address of {key_path(first[mac][:-1])}")
+            message = f"{mac} is already the address of {{other}}"
+            yield Finding(path, message, other=first[mac][:-1])
         first.setdefault(mac, path)
 
 
@@ -159,8 +149,9 @@ def _ports(topology: Topology, nics: Iterable[_Placed]) -> Iterator[Finding]:
         other = users.setdefault(port, (path, kind))
         if other[0] == path or (kind == other[1] == "macvtap"):
             continue
-        message = f"port {port} is already used by {key_path(other[0][:-1])} ({other[1]})"
-        yield Finding(path, message, f"ports: {', '.join(PortName)}")
+        message = f"port {port} is already used by {{other}} ({other[1]})"
+        hint = f"ports: {', '.join(PortName)}"
+        yield Finding(path, message, hint, other=other[0][:-1])
 
 
 def _port_uses(topology: Topology, nics: Iterable[_Placed]) -> Iterator[tuple[Path, PortName, str]]:
@@ -198,8 +189,8 @@ def _functions(topology: Topology, nics: Iterable[_Placed]) -> Iterator[Finding]
             )
             yield Finding((*path, "index"), message, looks_in="vfs")
         if (vf.port, vf.index) in first:
-            other = key_path(first[vf.port, vf.index][:-1])
-            yield Finding((*path, "index"), f"VF {vf.index} already belongs to {other}")
+            message = f"VF {vf.index} already belongs to {{other}}"
+            yield Finding((*path, "index"), message, other=first[vf.port, vf.index][:-1])
         first.setdefault((vf.port, vf.index), path)
 
 
@@ -208,10 +199,13 @@ def _makers(topology: Topology) -> Iterator[Finding]:
     for number, functions in enumerate(topology.vfs):
         if functions.persist and functions.create == "sysfs":
             message = "sysfs keeps nothing over a restart"
-            yield Finding(("vfs", number, "persist"), message, "use create: max_vfs")
+            path: Path = ("vfs", number)
+            hint = "use create: max_vfs"
+            yield Finding((*path, "persist"), message, hint, rests_on=((*path, "create"),))
         if functions.create == "max_vfs" and number > reloading[0]:
-            message = f"the driver is loaded anew once only, for vfs[{reloading[0]}]"
-            yield Finding(("vfs", number, "create"), message, "use create: sysfs")
+            message, first = "the driver is loaded anew once only, for {other}", reloading[0]
+            hint = "use create: sysfs"
+            yield Finding(("vfs", number, "create"), message, hint, other=("vfs", first))
         if functions.port in _WITHOUT_VFS:
             message = f"{functions.port} is an e1000e, which makes no VFs"
             yield Finding(("vfs", number, "port"), message, "take one of the igb ports")
@@ -228,20 +222,25 @@ def _expectations(topology: Topology) -> Iterator[Finding]:
             message = "is no guest (or GUEST.NIC where a guest has several NICs)"
             yield Finding(("expect", key), message, hint, looks_in="guests")
         elif expect.hops is not None:
-            yield from _hops(topology, ("expect", key, "hops"), expect.hops, known[key])
+            yield from _hops(topology, key, expect.hops)
 
 
-def _hops(topology: Topology, path: Path, hops: tuple[str, ...], nic: Nic) -> Iterator[Finding]:
+def _hops(topology: Topology, key: str, hops: tuple[str, ...]) -> Iterator[Finding]:
+    path: Path = ("expect", key, "hops")
+    nic = topology.nics()[key]
     own = HopWord.MACVTAP if nic.macvtap else HopWord.TAP if nic.bridge else None
+    hung = attachments(topology, [key]) if own is None else ()
     words: list[str] = [HopWord.WIRE, HopWord.GUEST, *PortName, *([own] if own else [])]
     words += [bridge.name for bridge in topology.bridges]
     for index, hop in enumerate(hops):
         if hop not in words:
             hint = close_to(hop, words) or f"hops of this NIC: {', '.join(words)}"
-            yield Finding((*path, index), f"there is no hop {hop!r}", hint, looks_in="bridges")
+            message = f"there is no hop {hop!r}"
+            yield Finding((*path, index), message, hint, looks_in="bridges", rests_on=hung)
         elif hop in hops[:index]:
             yield Finding((*path, index), f"{hop!r} is named twice")
     for index, word in ((0, HopWord.WIRE), (len(hops) - 1, HopWord.GUEST)):
         if word in words and hops[index] != word:
             place = "first" if index == 0 else "last"
-            yield Finding((*path, index), f"the {place} hop is always {word.value!r}")
+            message = f"the {place} hop is always {word.value!r}"
+            yield Finding((*path, index), message, rests_on=(path,))

@@ -7,14 +7,15 @@ declares ``queues`` in place. The sandbox keeps a file that somebody sent from r
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from bisect import bisect
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta, nodes
 from jinja2.sandbox import SandboxedEnvironment
 
-from lab.model.places import Finding
+from lab.model.places import Finding, Position
 
 _NAME = "<topology>"
 # Private-use characters: they survive rendering, and no topology has a reason to hold them.
@@ -56,13 +57,20 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Rendered:
-    """The YAML text; ``lines[i]`` is the line of the file that line i + 1 of the text came from.
+    """The YAML text; ``lines`` are the places where another line of the file begins, and which.
 
-    ``lines`` is None where that cannot be told (white space control that joins lines).
+    ``lines`` is None where that cannot be told (a text that is collected, and counted or cut).
     """
 
     text: str
-    lines: Sequence[int] | None
+    lines: tuple[tuple[Position, int], ...] | None
+
+    def line(self, position: Position) -> int | None:
+        """The line of the file that a place in the text came from, if that can be told."""
+        if self.lines is None:
+            return None
+        before = bisect(self.lines, position, key=lambda start: start[0])
+        return self.lines[before - 1][1] if before else 1
 
 
 def _environment() -> SandboxedEnvironment:
@@ -110,11 +118,11 @@ def render(source: str, settings: Mapping[str, str]) -> Rendered:
     """Render with the settings. Raises TemplateFaultError."""
     values = {name: _value(text) for name, text in settings.items()}
     text = _render(source, values)
-    marked = _render(_mark_lines(source), values)
-    if _MARKER.sub("", marked) != text:
-        plain = text.count("\n") == source.count("\n")
-        return Rendered(text, range(1, source.count("\n") + 2) if plain else None)
-    return Rendered(text, _lines(marked))
+    try:
+        marked = _render(_mark_lines(source), values)
+    except TemplateFaultError:  # a text that it decides by has marks in it
+        return Rendered(text, None)
+    return Rendered(text, tuple(_lines(marked)) if _MARKER.sub("", marked) == text else None)
 
 
 def _value(text: str) -> str | int:
@@ -135,28 +143,32 @@ def _render(source: str, values: Mapping[str, str | int]) -> str:
 
 
 def _mark_lines(source: str) -> str:
-    """The same template with its line numbers at the starts of lines of plain text."""
+    """The same template with its line numbers wherever text or an expression begins."""
 
-    def data(text: str, line: int) -> str:
+    def mark(line: int) -> str:
+        return f"{_OPEN}{line}{_CLOSE}"
+
+    def marked(line: int, kind: str, text: str) -> str:
+        if kind == "variable_begin":
+            return f"{mark(line)}{text}"
+        if kind != "data":
+            return text
         head, *rest = text.split("\n")
-        return head + "".join(
-            f"\n{_OPEN}{line + count}{_CLOSE}{part}" for count, part in enumerate(rest, 1)
-        )
+        first = f"{mark(line)}{head}" if head.strip() else head
+        return "\n".join([first, *(f"{mark(n)}{part}" for n, part in enumerate(rest, line + 1))])
 
-    return "".join(
-        data(text, line) if kind == "data" else text
-        for line, kind, text in _environment().lex(source)
-    )
+    return "".join(marked(*token) for token in _environment().lex(source))
 
 
-def _lines(marked: str) -> list[int]:
-    """For each line of the marked text its first marker; one without is part of the line before."""
-    lines, current = [], 1
-    for text in marked.split("\n"):
-        found = _MARKER.search(text)
-        current = int(found[1]) if found else current
-        lines.append(current)
-    return lines
+def _lines(marked: str) -> Iterator[tuple[Position, int]]:
+    """Where in the text without the markers each of them stands, and what it says."""
+    line, column = 1, 1
+    text, *rest = _MARKER.split(marked)
+    for said, following in zip(rest[::2], rest[1::2], strict=True):
+        *lines, last = text.split("\n")
+        line, column = line + len(lines), len(last) + (1 if lines else column)
+        yield (line, column), int(said)
+        text = following
 
 
 def _finding(error: Exception) -> Finding:

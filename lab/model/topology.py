@@ -21,6 +21,8 @@ from lab.model.words import (
     PortName,
 )
 
+ATTACHMENTS = ("bridge", "macvtap", "passthrough", "vf")
+"""The keys of which a NIC has one."""
 MAX_QUEUES = 8
 MAX_DEVICE_NAME = 15
 """IFNAMSIZ - 1 (linux/if.h). QEMU cuts a longer ``ifname=`` without a word."""
@@ -45,7 +47,9 @@ def _device_name(name: str) -> str:
     if len(name) > MAX_DEVICE_NAME:
         raise ValueError(f"is {len(name)} characters long, Linux allows {MAX_DEVICE_NAME}")
     if not _DEVICE_NAME.fullmatch(name):
-        raise ValueError("may have only letters, digits, '.', '_' and '-'")
+        raise ValueError(
+            "must start with a letter or digit and have only letters, digits, '.', '_' and '-'"
+        )
     return name
 
 

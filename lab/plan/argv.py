@@ -64,6 +64,7 @@ def process_plan(wiring: Wiring, guest: Guest, name: str, seats: Iterable[Seat])
             *_machine(wiring.facts, guest),
             *_channels(),
             *(word for seat in seats for word in _nic(wiring, seat)),
+            *(word for seat in seats for word in _primary(wiring, seat)),
         ),
         fds=tuple(fd for seat in seats for fd in _fds(seat)),
         nics=tuple(_nic_plan(seat) for seat in seats if not seat.standby),
@@ -97,11 +98,20 @@ def _channels() -> Iterator[str]:
 def _nic(wiring: Wiring, seat: Seat) -> Iterator[str]:
     """A root port of its own for each NIC: only behind one can a NIC be plugged in later."""
     yield from ("-device", f"pcie-root-port,id={seat.root_port},chassis={seat.index + 1}")
-    if seat.standby and seat.nic.vf is None:
-        return  # an empty place is a place: QEMU migrates between equal machines only
+    if seat.standby:
+        return  # its device comes last
     if seat.netdev:
         yield from ("-netdev", _netdev(seat))
     yield from ("-device", _device(wiring, seat))
+
+
+def _primary(wiring: Wiring, seat: Seat) -> Iterator[str]:
+    """Behind all standbys, for it is the standby's device that hides it (QEMU 10.0).
+
+    Where there is none its root port stays: QEMU migrates between equal machines only.
+    """
+    if seat.standby and seat.nic.vf is not None:
+        yield from ("-device", _device(wiring, seat))
 
 
 def _netdev(seat: Seat) -> str:

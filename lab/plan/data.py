@@ -215,10 +215,14 @@ class Hop(Data):
 
 
 class FunctionPlan(Data):
-    """The PCI function that a guest's NIC is; ``vf`` is what its port is to say of a VF."""
+    """The PCI function that a guest's NIC is.
+
+    ``vf`` is what its port is to say of a VF, ``vfs`` how many of them the port is to have.
+    """
 
     pci: str
     vf: SetVf | None = None
+    vfs: int | None = None
 
 
 class Segment(Data):

@@ -165,7 +165,8 @@ def function_plan(wiring: Wiring, seat: Seat) -> FunctionPlan | None:
     vf, whole = seat.nic.vf, seat.nic.passthrough
     if vf is not None:
         address = vf_address(wiring.port(vf.port), vf.index)
-        return FunctionPlan(pci=address, vf=vf_settings(wiring, seat, vf))
+        count = next(each.count for each in wiring.topology.vfs if each.port == vf.port)
+        return FunctionPlan(pci=address, vf=vf_settings(wiring, seat, vf), vfs=count)
     return None if whole is None else FunctionPlan(pci=wiring.port(whole).pci)
 
 

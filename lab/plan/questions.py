@@ -19,18 +19,18 @@ _HOST_ADDRESS = "10.77.0.2"
 def questions(wiring: Wiring) -> tuple[Question, ...]:
     """All that are put, the ones whose frames must not arrive first: controls come after them."""
     asked = wiring.topology.reach
-    found = {
-        name(question): control
-        for question in asked
-        if not question.arrives and (control := control_of(wiring.topology, question))
+    controls = {name(question): _control(wiring, question) for question in asked}
+    extra = {
+        control.name: control
+        for control in controls.values()
+        if control is not None and control.name not in controls
     }
-    extra = {name(control): control for control in found.values() if control not in asked}
     return (
         *(
-            _question(wiring, question, question.arrives, found.get(name(question)))
+            _question(wiring, question, controls[name(question)])
             for question in sorted(asked, key=lambda question: question.arrives)
         ),
-        *(_question(wiring, control, None, None) for control in extra.values()),
+        *extra.values(),
     )
 
 
@@ -39,25 +39,44 @@ def name(question: Reach) -> str:
     return f"{question.source}.{question.target}.{question.kind}"
 
 
-def _question(
-    wiring: Wiring, question: Reach, arrives: bool | None, control: Reach | None
-) -> Question:
+def _control(wiring: Wiring, question: Reach) -> Question | None:
+    """What has to arrive where this one does not, as a question that nobody asked."""
+    control = None if question.arrives else control_of(wiring.topology, question)
+    if control is None:
+        return None
+    said, anchor = name(control), host_anchor(wiring.topology, control)
+    if control.target == HOST_WORD and anchor is None:
+        # The wire reaches the host at several devices; this is the one that is meant.
+        anchor = host_anchor(wiring.topology, question)
+        said = f"{control.source}.{HOST_WORD}@{anchor}.{control.kind}"
     return Question(
-        name=name(question),
-        source=_end(wiring, question.source, question),
-        target=_end(wiring, question.target, question),
-        kind=question.kind.value,
-        arrives=arrives,
-        control=name(control) if control else "",
+        name=said,
+        source=_end(wiring, control, control.source, anchor),
+        target=_end(wiring, control, control.target, anchor),
+        kind=control.kind.value,
+        arrives=None,
     )
 
 
-def _end(wiring: Wiring, word: str, question: Reach) -> End:
+def _question(wiring: Wiring, question: Reach, control: Question | None) -> Question:
+    anchor = host_anchor(wiring.topology, question)
+    return Question(
+        name=name(question),
+        source=_end(wiring, question, question.source, anchor),
+        target=_end(wiring, question, question.target, anchor),
+        kind=question.kind.value,
+        arrives=question.arrives,
+        control=control.name if control else "",
+    )
+
+
+def _end(wiring: Wiring, question: Reach, word: str, anchor: str | None) -> End:
     if word == WIRE_WORD:
         device = _wire_device(wiring, question)
         return End(name=word, where=WIRE, device=device, address=_WIRE_ADDRESS)
     if word == HOST_WORD:
-        device = _host_device(wiring, question)
+        assert anchor is not None  # the rules refuse such a question
+        device = _host_device(wiring, anchor)
         return End(name=word, where=HOST, device=device, address=_HOST_ADDRESS)
     seat = next(seat for seat in wiring.seats if seat.key == word)
     return End(name=word, where=seat.guest.name, nic=seat.name, mac=seat.mac, address=seat.address)
@@ -70,8 +89,6 @@ def _wire_device(wiring: Wiring, question: Reach) -> str:
     return next(in_vlan, wiring.facts.tester)
 
 
-def _host_device(wiring: Wiring, question: Reach) -> str:
-    found = host_anchor(wiring.topology, question)
-    assert found is not None  # the rules refuse such a question
+def _host_device(wiring: Wiring, anchor: str) -> str:
     bridges = {bridge.name for bridge in wiring.topology.bridges}
-    return found if found in bridges else wiring.port(PortName(found)).device
+    return anchor if anchor in bridges else wiring.port(PortName(anchor)).device

@@ -298,6 +298,13 @@ SABOTAGES = (
         giveaway.other_vf(mac="52:54:00:0b:ad:01"),
     ),
     Sabotage(
+        "more-vfs",
+        "the port makes one VF more than was asked for",
+        "vf.count",
+        giveaway.makes_more,
+        giveaway.more_vfs,
+    ),
+    Sabotage(
         "free-mac",
         "the VF is trusted, so its guest may change the MAC address",
         "vf.mac-fixed",

@@ -42,6 +42,9 @@ def function_checks(case: Case) -> Iterator[Check]:
         yield check(f"{case.prefix}pci.given", gone, EVIDENCE_FILE, given)
         blind = partial(_blind, case)
         yield check(f"{case.prefix}pci.unseen", "the host sees no packet", CAPTURE_FILE, blind)
+    if function.vfs is not None and function.vf is not None:
+        count = partial(_count, case, function.vf, function.vfs)
+        yield check(f"{case.prefix}vf.count", str(function.vfs), EVIDENCE_FILE, count)
     if function.vf is not None:
         yield from _vf_checks(case, function.vf)
 
@@ -113,6 +116,13 @@ def _state(case: Case, vf: SetVf) -> VfState:
         if (state.device, state.index) == (vf.device, vf.index):
             return state
     raise MissingError(f"{vf.device} said nothing of its VF {vf.index}")
+
+
+def _count(case: Case, vf: SetVf, wanted: int) -> Finding:
+    made = sum(state.device == vf.device for state in case.evidence.vfs)
+    if not made:
+        raise MissingError(f"{vf.device} said nothing of its VFs")
+    return Finding(good=made == wanted, observed=f"{vf.device} has {made}")
 
 
 def _mac(case: Case, vf: SetVf) -> Finding:

@@ -12,6 +12,7 @@ from lab.model.load import load_topology, names, topology_parameters
 from lab.model.template import Parameter, render
 from lab.model.topology import Topology
 
+A_MACRO = "a2 b3 x5 a2 b3 c6"
 DOC = Path(__file__).parents[2] / "docs" / "topology-format.md"
 
 
@@ -64,18 +65,42 @@ def test_a_setting_of_digits_is_a_number() -> None:
 @pytest.mark.parametrize(
     ("source", "lines"),
     [
-        ("a\n{{ x }}\nb\n", [1, 2, 3, 4]),
-        ("{% for i in [1, 2] %}\n- x\n{% endfor %}\nb", [1, 2, 3, 2, 3, 4]),
-        ("{# one\ntwo #}\nb", [1, 3]),
-        ("{% raw %}\n{{ x }}\n{% endraw %}\nb", [1, 2, 3, 4]),
-        ("a\n\n{%- if x %}\nb\n{%- endif %}\n", [1, 4, 6]),
+        ("a\n{{ x }}\nb\n", "a1 x2 b3"),
+        ("{% for i in [1, 2] %}\n- x\n{% endfor %}\nb", "-2 x2 -2 x2 b4"),
+        ("{% for i in [1, 2] -%}\n- x\n{% endfor %}\nb", "-2 x2 -2 x2 b4"),
+        ("{% for i in [1, 2] %}- x\n{% endfor %}b", "-1 x1 -1 x1 b2"),
+        ("{# one\ntwo #}\nb", "b3"),
+        ("{% raw %}\n{{ x }}\n{% endraw %}\nb", "{{2 x2 }}2 b4"),
+        ("a\n\n{%- if x %}\nb\n{%- endif %}\n", "a1 b4"),
+        ("{# one -#}\n\n{% set y = 1 -%}\na\n{% if y -%}\n\nb\n{%- endif %}", "a4 b7"),
+        ("{% if x -%}\n{{ x }}: a\n{% endif %}", "x:2 a2"),
+        ("{a, {% if x -%}\n b {%- endif %} }", "{a,1 b2 }2"),
+        ("{% set y %}\na\n\nb\n{% endset %}\nc\n{{ y }} d\n", "c6 a2 b4 d7"),
+        ("{% macro m() -%}\na\nb\n{%- endmacro %}\n{{ m() }} {{ x }}\n{{ m() }} c", A_MACRO),
+        ("{{ 'a\nb' }}\nc", "a1 b1 c3"),
     ],
-    ids=["plain", "loop", "comment", "raw", "white space control"],
 )
-def test_lines_are_those_of_the_file(source: str, lines: list[int]) -> None:
-    rendered = render(source, {"x": "1"})
-    assert rendered.lines is not None
-    assert list(rendered.lines) == lines
+def test_lines_are_those_of_the_file(source: str, lines: str) -> None:
+    rendered = render(source, {"x": "x"})
+    found = [
+        f"{word.group()}{rendered.line((number, word.start() + 1))}"
+        for number, text in enumerate(rendered.text.split("\n"), 1)
+        for word in re.finditer(r"\S+", text)
+    ]
+    assert " ".join(found) == lines
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% set y %}\na\n{% endset %}\n{{ y | length }}\n\n\n",
+        "{% set y %}{{ x }}{% endset %}\n{{ y if y == x else 'other' }}",
+        "{% set y %}{{ x }}{% endset %}\n{{ x if y == x else fail('other') }}",
+    ],
+    ids=["counted", "compared", "refused"],
+)
+def test_lines_that_cannot_be_told(source: str) -> None:
+    assert render(source, {"x": "x"}).line((1, 1)) is None
 
 
 def test_a_loaded_topology_cannot_be_changed() -> None:

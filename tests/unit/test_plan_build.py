@@ -8,8 +8,9 @@ from __future__ import annotations
 import pytest
 
 from lab.errors import CannotError
-from lab.model.load import names
+from lab.model.load import load_topology, names
 from lab.plan.argv import escaped
+from lab.plan.build import build
 from lab.plan.data import Plan, Port
 from lab.plan.links import vf_address
 from lab.plan.places import labhost_facts
@@ -58,6 +59,24 @@ def test_several_queues_are_probed_and_can_be_spoiled(name: str) -> None:
     assert {probe.flows for probe in two.probes} == {32}
     fitting = {sabotage.name for sabotage in applicable(two)}
     assert fitting >= {"no-mq", "few-vectors", "one-vcpu"}
+
+
+@pytest.mark.parametrize("turn", [1, -1], ids=["standby first", "primary first"])
+def test_a_standby_is_there_before_its_primary(turn: int) -> None:
+    topology = load_topology("failover", {})
+    guest = topology.guests[0]
+    turned = guest.model_copy(update={"nics": guest.nics[::turn]})
+    plan = build(topology.model_copy(update={"guests": (turned,)}), labhost_facts("r"))
+    assert plan.migration is not None
+    for each in (plan.guests[0], plan.migration.target, plan.migration.plain):
+        ports, standby, primary = (
+            [at for at, word in enumerate(each.argv) if word.startswith(begin)]
+            for begin in ("pcie-root-port,", "virtio-net-pci,id=standby,", "vfio-pci,")
+        )
+        assert max(standby) < min(primary)
+        assert [each.argv[at] for at in ports] == [
+            f"pcie-root-port,id=rp{index},chassis={index + 1}" for index in range(2)
+        ]
 
 
 def test_derived_addresses_depend_on_the_run_and_differ() -> None:

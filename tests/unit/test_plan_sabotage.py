@@ -52,21 +52,21 @@ APPLICABLE = {
         *("long-pause", "vf-hidden", "other-end"),
     },
     "passthrough": {"mirror", "driver-lost", "emulated"},
-    "sriov": {"mirror", "vfs-left", "free-mac", "no-spoofchk", "vepa"},
-    "sriov,guests=1": {
-        *("mirror", "vfs-left", "free-mac", "no-spoofchk"),
+    "sriov": {"mirror", "vfs-left", "more-vfs", "free-mac", "no-spoofchk", "vepa"},
+    "sriov,guests=1,vfs=2": {
+        *("mirror", "vfs-left", "more-vfs", "free-mac", "no-spoofchk"),
         *("other-vf", "vf-kept", "wrong-mac"),
     },
-    "sriov,guests=1,trust=on,vlan=100": {
-        *("mirror", "vfs-left", "no-trust", "no-spoofchk"),
+    "sriov,guests=1,vfs=2,trust=on,vlan=100": {
+        *("mirror", "vfs-left", "more-vfs", "no-trust", "no-spoofchk"),
         *("other-vf", "vf-kept", "wrong-mac", "other-vlan", "native-vlan"),
     },
-    "sriov,guests=1,trust=off,spoofchk=off": {
-        *("mirror", "vfs-left", "trusted", "spoofchk"),
+    "sriov,guests=1,vfs=2,trust=off,spoofchk=off": {
+        *("mirror", "vfs-left", "more-vfs", "trusted", "spoofchk"),
         *("other-vf", "vf-kept", "wrong-mac"),
     },
     "sriov,create=max_vfs,persist=yes": {
-        *("mirror", "vfs-left", "line-left", "free-mac", "no-spoofchk", "vepa"),
+        *("mirror", "vfs-left", "line-left", "more-vfs", "free-mac", "no-spoofchk", "vepa"),
     },
 }
 PAIRS = [(name, by_name(each)) for name, fitting in APPLICABLE.items() for each in sorted(fitting)]

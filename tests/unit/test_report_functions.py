@@ -28,7 +28,7 @@ EXPECTATION = Expectation(
     guest="guest",
     nic="net0",
     carrier=Carrier.VFIO,
-    function=FunctionPlan(pci=PCI, vf=VF),
+    function=FunctionPlan(pci=PCI, vf=VF, vfs=2),
 )
 SECOND = Expectation(
     guest="two",
@@ -40,7 +40,7 @@ NAMES = {
     "carrier",
     "pci.given",
     "pci.unseen",
-    *(f"vf.{name}" for name in ("mac", "mac-fixed", "vlan", "tagged", "untagged")),
+    *(f"vf.{name}" for name in ("count", "mac", "mac-fixed", "vlan", "tagged", "untagged")),
     *(f"vf.{name}" for name in ("trust", "spoofchk", "spoofing")),
 }
 SWITCHED = f"switched.{INSIDE}"
@@ -53,7 +53,7 @@ def end(name: str, device: str = "") -> End:
 
 
 def plan(vf: SetVf = VF) -> Plan:
-    expectation = EXPECTATION.model_copy(update={"function": FunctionPlan(pci=PCI, vf=vf)})
+    expectation = EXPECTATION.model_copy(update={"function": FunctionPlan(pci=PCI, vf=vf, vfs=2)})
     questions = tuple(
         Question(name=name, source=end("guest"), target=target, kind="unicast", arrives=True)
         for name, target in ((INSIDE, end("two")), (CONTROL, end("wire", "eth1")))
@@ -120,7 +120,7 @@ def evidence() -> Evidence:
             "guests": (*good.guests, two),
             "carriers": (counted,),
             "functions": (function(),),
-            "vfs": (STATE,),
+            "vfs": (STATE, STATE.model_copy(update={"index": 1})),
             "mac_attempts": (ATTEMPT,),
             "unseen": (UNSEEN,),
             "probes": (probe(Direction.IN, WIRE, GUEST), probe(Direction.OUT, GUEST, WIRE)),
@@ -178,6 +178,8 @@ def test_a_good_run_passes_and_says_what_it_cannot_show() -> None:
         ),
         ("pci.given", "no IOMMU group", now(functions=(function(group=""),))),
         ("pci.unseen", "seen at eth2, eth3", in_first("unseen", host=("eth2", "eth3"))),
+        ("vf.count", "eth0 has 1", now(vfs=(STATE,))),
+        ("vf.count", "eth0 has 3", now(vfs=(STATE,) * 3)),
         ("vf.mac", f"eth0 says {OTHER}", in_first("vfs", mac=OTHER)),
         ("vf.mac-fixed", f"the guest says {OTHER}", in_first("mac_attempts", guest_mac=OTHER)),
         ("vf.mac-fixed", f"eth0 says {OTHER}", in_first("mac_attempts", port_mac=OTHER)),
@@ -214,7 +216,11 @@ def test_one_thing_wrong_turns_its_check_red(name: str, words: str, change: Chan
         ({"pci.unseen"}, "nobody looked", now(unseen=())),
         ({"pci.unseen"}, "missed its control", in_first("unseen", control=False)),
         ({"pci.unseen"}, "the wire saw no packet either", in_first("unseen", wire=0)),
-        ({"vf.mac", "vf.vlan", "vf.trust", "vf.spoofchk"}, "said nothing of its VF", now(vfs=())),
+        (
+            {"vf.count", "vf.mac", "vf.vlan", "vf.trust", "vf.spoofchk"},
+            "said nothing of its VF",
+            now(vfs=()),
+        ),
         ({"vf.trust"}, "does not say", in_first("vfs", trust=None)),
         ({"vf.mac-fixed"}, "did not try", now(mac_attempts=())),
         (
@@ -289,6 +295,7 @@ def test_nothing_is_checked_that_was_not_asked_for() -> None:
         "carrier",
         "pci.given",
         "pci.unseen",
+        "vf.count",
         "vf.mac",
         "vf.mac-fixed",
         SWITCHED,

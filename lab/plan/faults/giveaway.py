@@ -27,6 +27,7 @@ from lab.plan.where import WIRE
 
 _FILTER = ("tc", "filter", "add")
 _SENT_BACK = ("action", "mirred", "egress", "mirror", "dev")
+_MOST = 7  # VFs that an igb's driver makes
 _STEP = 2  # between the routing IDs of an 82576's VFs
 _LOOPBACK = ("0x3500", "31")  # DTXSWC.Loopback_en: what VFs say to each other stays inside
 # BAR 2 of the 82576 is a window to its registers: an address at 0, the value at 4. The kernel gives
@@ -79,10 +80,13 @@ def can_be_trusted(plan: Plan) -> bool:
 
 
 def has_spare_vf(plan: Plan) -> bool:
-    """Whether the port can make one VF more, and one guest has one."""
-    made = [operation for operation in plan.operations if isinstance(operation, AddVfs)]
+    """Whether there is another VF behind the only one that a guest has."""
     alone = given_away(plan) and len(functions(plan)) == 1
-    return alone and any(operation.count < 7 for operation in made)
+    vfs = [each.vf for each in functions(plan) if each.vf]
+    made = [operation for operation in plan.operations if isinstance(operation, AddVfs)]
+    return alone and any(
+        maker.device == vf.device and maker.count > vf.index + 1 for vf in vfs for maker in made
+    )
 
 
 def mirror(plan: Plan) -> Plan:
@@ -164,6 +168,28 @@ def driver_lost(plan: Plan) -> Plan:
     assert function is not None
     line = f"echo {function.pci} > /sys/bus/pci/devices/{function.pci}/driver/unbind"
     return before(plan, Exec(argv=("true",), undo=("sh", "-c", line)))
+
+
+def more_vfs(plan: Plan) -> Plan:
+    """Of which nobody takes one: the VFs before it stay where they are."""
+
+    def spoiled(operation: Operation) -> Operation:
+        if isinstance(operation, AddVfs) and _can_make_more(plan, operation):
+            return operation.model_copy(update={"count": operation.count + 1})
+        return operation
+
+    return with_operations(plan, tuple(map(spoiled, plan.operations)))
+
+
+def makes_more(plan: Plan) -> bool:
+    """Whether a port of which a guest has a VF can make one VF more."""
+    makers = (operation for operation in plan.operations if isinstance(operation, AddVfs))
+    return any(_can_make_more(plan, maker) for maker in makers)
+
+
+def _can_make_more(plan: Plan, maker: AddVfs) -> bool:
+    used = {each.vf.device for each in functions(plan) if each.vf}
+    return maker.device in used and maker.count < _MOST
 
 
 def vfs_left(plan: Plan) -> Plan:
@@ -272,8 +298,6 @@ def next_vf(pci: str) -> str:
 
 def _twice(operation: Operation, own: SetVf, other: SetVf, *, bound: bool) -> Iterator[Operation]:
     match operation:
-        case AddVfs():
-            yield operation.model_copy(update={"count": max(operation.count, other.index + 1)})
         case SetVf():
             yield from (own, other)
         case BindVfio():
