@@ -27,8 +27,8 @@ KERNEL_ARGUMENTS = (
     "console=ttyS0",
     "quiet",
     "panic=-1",
-    # What hardens a kernel is paid for at every allocation, copy and system call, an eighth of a run
-    # under TCG; nothing foreign runs here.
+    # What hardens a kernel is paid for at every allocation, copy and system call: an eighth of a
+    # run under TCG. Nothing foreign runs here.
     "mitigations=off",
     "init_on_alloc=0",
     "hardened_usercopy=off",

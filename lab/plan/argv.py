@@ -16,7 +16,7 @@ from lab.plan.wiring import PREFIX, Seat, Wiring
 # an early exit instead of a guest that says nothing; net.ifnames=0 keeps eth0 the first NIC. The
 # rest leaves out what costs time where every exit is dear (a guest nested in an emulated host
 # boots in 5 s instead of 8): probing by exits (255 PCI buses, four UARTs, keyboard), self-tests and
-# signature keys that no guest here uses, patching of kernel text, and what hardens a kernel at every
+# signature keys that no guest here uses, patching of kernel text, and what hardens a kernel at each
 # allocation, copy and system call.
 _KERNEL_LINE = " ".join(
     (
