@@ -103,8 +103,8 @@ def _checked(source: Source, rendered: Rendered) -> Topology:
     except ValidationError as error:
         wrong = details(error)
         known = {item.path for item in document.findings if item.earlier is None}
-        found += [finding(detail) for detail in wrong if detail["loc"] not in known]
-        found += repair.rules_of_the_rest(document.value, wrong)
+        more = [*map(finding, wrong), *repair.rules_of_the_rest(document.value, wrong)]
+        found += [each for each in more if each.path not in known]
         raise _errors(source, rendered, document, found) from error
     if found:
         raise _errors(source, rendered, document, found)

@@ -29,11 +29,14 @@ _HEAD = {"topology": "any", "title": "any"}
 
 
 def rules_of_the_rest(value: object, errors: Iterable[ErrorDetails]) -> list[Finding]:
-    """What the rules find apart from what has errors; nothing where too little is left."""
+    """What is wrong apart from these errors; less where too little is left to look at.
+
+    Where a list is too long, pydantic may say nothing of the items in it.
+    """
     rest: Any = copy.deepcopy(value)
     removed: list[Path] = []
-    long: list[Finding] = []
-    pending = [path for error in errors for path in _excess(error, rest) or [error["loc"]]]
+    more: list[Finding] = []
+    pending = [path for error in errors for path in _mistaken(error, rest)]
     while isinstance(rest, dict) and () not in pending:
         for path in pending:
             _remove(rest, path)
@@ -42,30 +45,38 @@ def rules_of_the_rest(value: object, errors: Iterable[ErrorDetails]) -> list[Fin
             topology = Topology.model_validate(_HEAD | _closed(rest))
         except ValidationError as error:
             wrong = details(error)
-            long += [_moved(finding(each), rest) for each in wrong if each["type"] == "too_long"]
-            pending = _give_up(rest, wrong)
+            fresh = [each for each in wrong if not _follows(each, removed, rest)]
+            more += [_moved(finding(each), rest) for each in fresh]
+            pending = [path for each in fresh for path in _mistaken(each, rest)]
+            pending += _give_up(rest, [each for each in wrong if each not in fresh])
             continue
         found = [_moved(each, rest) for each in rules.check(topology)]
-        return [*long, *(each for each in found if not _doubtful(each, removed, value))]
-    return long
+        return [*more, *(each for each in found if not _doubtful(each, removed, value))]
+    return more
 
 
-def _excess(error: ErrorDetails, rest: Any) -> list[Path]:
-    """The items that make a list too long."""
+def _mistaken(error: ErrorDetails, rest: Any) -> list[Path]:
+    """What has to go: what the error is about, or the items that make a list too long."""
     if error["type"] != "too_long":
-        return []
+        return [_original(error["loc"], rest)]
     numbers = range(error["ctx"]["max_length"], len(error["input"]))
     return [_original((*error["loc"], number), rest) for number in numbers]
 
 
+def _follows(error: ErrorDetails, removed: Iterable[Path], rest: Any) -> bool:
+    """Whether something is missing only because it was taken out."""
+    if error["type"] not in {"missing", "too_short"}:
+        return False
+    path = _original(error["loc"], rest)
+    return any(_within(each, path) for each in removed)
+
+
 def _give_up(rest: Any, errors: Iterable[ErrorDetails]) -> list[Path]:
-    """Give the nameless a name and cut what is too long; for all else the owner has to go too."""
+    """Give the nameless a name; of all else that is missing the owner has to go too."""
     pending = []
     for error in errors:
         owner = _original(error["loc"][:-1], rest)
-        if error["type"] == "too_long":
-            pending += _excess(error, rest)
-        elif error["loc"][-1] == "name":
+        if error["loc"][-1] == "name":
             _at(rest, owner)["name"] = f"{_NAMELESS}{owner[-1]}"
         else:
             pending.append(owner)
