@@ -21,10 +21,14 @@ from lab.report.verdict import Check
 
 
 def switching_checks(plan: Plan, evidence: Evidence) -> Iterator[Check]:
-    """One check for each question whose frame must arrive at another VF of the same port."""
+    """One check for each question whose frame must arrive at another VF of the same port.
+
+    Not for broadcasts and groups: those go to the wire as well.
+    """
     pairs = set(_neighbours(plan))
     for question in plan.questions:
-        if question.arrives and (_key(question.source), _key(question.target)) in pairs:
+        asked = question.arrives and question.kind == "unicast"
+        if asked and (_key(question.source), _key(question.target)) in pairs:
             look = partial(_inside, plan, evidence, question)
             name = f"switched.{question.name}"
             yield check(name, "inside the NIC: neither wire nor host", CAPTURE_FILE, look)

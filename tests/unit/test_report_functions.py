@@ -289,6 +289,17 @@ def test_between_vfs_of_one_guest_the_sending_is_no_arrival() -> None:
         assert found[SWITCHED].outcome is outcome
 
 
+@pytest.mark.parametrize("kind", ["broadcast", "multicast", "ipv6"])
+def test_what_goes_to_everybody_is_on_the_wire_too(kind: str) -> None:
+    whole = plan()
+    inside, *others = whole.questions
+    everybody = inside.model_copy(update={"kind": kind})
+    assert SWITCHED in checks(planned=whole)
+    assert SWITCHED not in checks(
+        planned=whole.model_copy(update={"questions": (everybody, *others)})
+    )
+
+
 def test_nothing_is_checked_that_was_not_asked_for() -> None:
     bare = SetVf(device="eth0", index=0, mac=MAC)
     assert checks(planned=plan(bare)).keys() == {
