@@ -131,16 +131,14 @@ def judge(console: str, otherwise: str) -> Finding:
 
 def find_out(spec: ProbeSpec, cache: Path, rundir: Path, *, anew: bool = False) -> Finding:
     """What is known of KVM here; a guest is booted under it where nothing is, or ``anew``."""
-    try:
-        os.close(os.open(_KVM, os.O_RDWR | os.O_CLOEXEC))
-    except OSError as error:
-        return Finding(False, f"{_KVM} cannot be opened: {error.strerror}")
-    return remembered(cache / _FILE, _key(spec), lambda: probe(spec, rundir), anew=anew)
+    return _closed() or remembered(
+        cache / _FILE, _key(spec), lambda: probe(spec, rundir), anew=anew
+    )
 
 
 def known(spec: ProbeSpec, cache: Path) -> Finding | None:
-    """What an earlier probe found, if nothing has changed since; boots nothing."""
-    return _kept(cache / _FILE, _key(spec))
+    """What is seen without a boot, or an earlier probe found if nothing has changed since."""
+    return _closed() or _kept(cache / _FILE, _key(spec))
 
 
 def remembered(
@@ -158,6 +156,15 @@ def remembered(
         temporary.write_text(json.dumps({"key": key, "finding": asdict(finding)}))
         temporary.replace(file)
     return finding
+
+
+def _closed() -> Finding | None:
+    """That KVM is not this user's to open; None where it is."""
+    try:
+        os.close(os.open(_KVM, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        return Finding(False, f"{_KVM} cannot be opened: {error.strerror}")
+    return None
 
 
 def _key(spec: ProbeSpec) -> str:

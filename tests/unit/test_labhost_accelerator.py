@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.errors import CannotError
+from lab.labhost import accelerator
 from lab.labhost.accelerator import (
     Choice,
     Finding,
@@ -18,6 +19,7 @@ from lab.labhost.accelerator import (
     choose,
     decide,
     judge,
+    known,
     probe,
     remembered,
 )
@@ -142,3 +144,15 @@ def test_damaged_finding_is_found_out_again(tmp_path: Path, content: str) -> Non
 def test_guests_need_no_nested_virtualisation(console: str, usable: bool, boots: bool) -> None:
     finding = judge(console, "it did not boot")
     assert (finding.usable, finding.boots) == (usable, boots)
+
+
+def test_what_may_not_be_opened_needs_no_probe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accelerator, "_KVM", tmp_path)  # open(2): EISDIR
+    assert known(spec("qemu"), tmp_path) == Finding(
+        False, f"{tmp_path} cannot be opened: Is a directory"
+    )
+    monkeypatch.setattr(accelerator, "_KVM", tmp_path / "kvm")
+    (tmp_path / "kvm").touch()
+    assert known(spec("qemu"), tmp_path) is None
