@@ -11,13 +11,15 @@ from lab.report.case import Case, Finding, MissingError, check
 from lab.report.verdict import Check
 
 # A round trip is two packets. Measured in exits to QEMU a round trip (QEMU 10.0, Linux 6.12 on both
-# sides): from 2.9 (vmxnet3) to 11.5 (rtl8139); virtio less than 0.05, with vhost or without.
-PER_PACKET = 1.5
+# sides): from 2.9 (vmxnet3) to 11.5 (rtl8139) with pauses between them; virtio less than 0.05, with
+# vhost or without. Without pauses vmxnet3 has 1.0: its driver is still polling when the next packet
+# comes, so it writes to a register only for the one that it sends.
+PER_PACKET = 0.8
 NONE = 0.1
 
 _SAYS = {
     Exits.NONE: "the guest does not stop for QEMU",
-    Exits.PER_PACKET: "the guest stops for QEMU at every packet",
+    Exits.PER_PACKET: "the guest stops for QEMU, once for an answer at least",
 }
 
 

@@ -146,6 +146,9 @@ def test_missing_evidence_is_an_error(names: set[str], change: dict[str, Any]) -
 def test_a_guest_that_should_stop_for_qemu_and_does_not_is_red() -> None:
     assert [check.name for check in red(seen(), plan(Exits.PER_PACKET))] == ["exits"]
     assert not red(seen(exits=exits(to_qemu=KICKS)), plan(Exits.PER_PACKET))
+    # A driver that polls touches a register for the packet that it sends, and for no other.
+    assert not red(seen(exits=exits(to_qemu={"KVM_EXIT_MMIO": 100})), plan(Exits.PER_PACKET))
+    assert red(seen(exits=exits(to_qemu={"KVM_EXIT_MMIO": 50})), plan(Exits.PER_PACKET))
 
 
 @pytest.mark.parametrize("wanted", list(Exits))
