@@ -155,7 +155,8 @@ def _climbed_above(name: str, names: Sequence[str]) -> str | None:
 
 
 def _run(request: LadderRequest, name: str, topology: str, number: int) -> Run:
-    settings = tuple(word for each in _SETTINGS.get(name, ()) for word in ("--set", each))
+    # A user's own file has the parameters that it has.
+    settings = tuple(word for each in _SETTINGS.get(topology, ()) for word in ("--set", each))
     place = ("--on", request.place.value, "--accel", request.accelerator.value)
     costs = ("--costs", request.costs.value)
     fresh = ("--fresh",) if request.fresh else ()

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from lab.errors import StartError, UsageError
 from lab.labhost.process import guarded
-from lab.model.load import names, read_source
+from lab.model.load import read_source
 from lab.paths import python_path
 from lab.plan.data import Place
 from lab.report.result import Result, failed_result
@@ -49,7 +49,7 @@ def named(topologies: Sequence[str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for topology in topologies:
-        name = _name(topology)
+        name = _name(topology, topologies)
         if name in found:
             raise UsageError(
                 f"the results of {found[name]} and {topology} would have one name: {name}",
@@ -149,10 +149,10 @@ class _Processes:
                 process.terminate()
 
 
-def _name(topology: str) -> str:
-    """A file beside the topologies that come with the lab is none of them."""
+def _name(topology: str, others: Sequence[str]) -> str:
+    """A file takes the place of what comes with the lab, unless that was asked for as well."""
     file = Path(topology)
-    return file.name if topology not in names() and file.stem in names() else file.stem
+    return file.name if topology != file.stem and file.stem in others else file.stem
 
 
 def _result(run: Run, processes: _Processes) -> Result:

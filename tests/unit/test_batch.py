@@ -83,6 +83,7 @@ def test_a_file_beside_the_topology_of_its_name_has_a_folder_of_its_own() -> Non
         "vhost.yaml": "./vhost.yaml",
         "mine": "./mine.yaml",
     }
+    assert named(("./vhost.yaml",)) == {"vhost": "./vhost.yaml"}
 
 
 def test_a_pipe_cannot_be_read_by_every_run(tmp_path: Path) -> None:

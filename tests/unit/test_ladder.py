@@ -41,7 +41,13 @@ def test_two_rungs_cannot_have_one_name() -> None:
         plan_of(LadderRequest(OUT, ("vhost", "a/my.yaml", "b/my.yaml")))
 
 
-def test_a_file_that_is_named_like_a_layer_is_none() -> None:
+def test_a_file_that_is_named_like_a_layer_takes_its_place() -> None:
+    (mine,) = plan_of(LadderRequest(OUT, ("./macvtap.yaml",), rounds=1))
+    assert mine.name == "macvtap"
+    assert "guests=1" not in mine.run.options
+
+
+def test_a_file_beside_the_layer_that_it_is_named_like_is_none() -> None:
     layer, mine = plan_of(LadderRequest(OUT, ("macvtap", "./macvtap.yaml"), rounds=1))
     assert "guests=1" in layer.run.options
     assert "guests=1" not in mine.run.options
