@@ -74,12 +74,12 @@ def _timed_vng(vng: Vng, status: int) -> float:
 def _rehearsed(vng: Vng) -> int:
     """The exit status of a boot that was seen to run the program to its end.
 
-    Where the machine has no udev, virtme-ng cannot bring the program's own status home, and ends
-    with 255; on the guest's console it can be read.
+    It is the program's own. Where the machine has no udev, virtme-ng cannot bring that home, and
+    ends with 255; on the guest's console it can be read.
     """
     program, *options = vng.argv
     done = _boot(vng, (program, "--verbose", *options))
-    if b"script exited with code 0" not in done.stdout:
+    if done.returncode and b"script exited with code 0" not in done.stdout:
         raise _failure(vng, done)
     return done.returncode
 

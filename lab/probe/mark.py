@@ -17,7 +17,8 @@ from lab.plan import data
 from lab.plan.data import Direction, ProbePlan
 
 MAGIC = b"hoplab"
-MARK_LENGTH = len(MAGIC) + 2
+_NUMBER_LENGTH = 2
+MARK_LENGTH = len(MAGIC) + _NUMBER_LENGTH
 MARK_OFFSET = 42
 """In an untagged frame: 14 (Ethernet) + 20 (IPv4) + 8 (UDP, ICMP echo)."""
 SOLICITATION_MARK_OFFSET = 80
@@ -69,9 +70,9 @@ def fill(length: int) -> bytes:
 def number_in(frame: bytes) -> int | None:
     """The number in the mark of an untagged frame, None where there is no mark."""
     for offset in (MARK_OFFSET, SOLICITATION_MARK_OFFSET):
-        mark = frame[offset : offset + MARK_LENGTH]
-        if len(mark) == MARK_LENGTH and mark.startswith(MAGIC):
-            return int.from_bytes(mark[len(MAGIC) :])
+        if frame.startswith(MAGIC, offset):
+            number = frame[offset + len(MAGIC) : offset + MARK_LENGTH]
+            return int.from_bytes(number) if len(number) == _NUMBER_LENGTH else None
     return None
 
 
