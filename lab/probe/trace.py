@@ -145,7 +145,7 @@ def sweep() -> tuple[Path, ...]:
     dead = [
         folder
         for folder in _instances().glob(f"{prefix}*")
-        if not Path("/proc", folder.name.removeprefix(prefix)).exists()
+        if not _lives(folder.name.removeprefix(prefix))
     ]
     for folder in dead:
         with suppress(OSError):  # somebody else's sweep came first
@@ -162,6 +162,15 @@ def _pages(cpu: Path) -> Iterator[bytes]:
                 yield page
     finally:
         os.close(descriptor)
+
+
+def _lives(pid: str) -> bool:
+    """A zombie does not, and there are machines whose first process is slow to bury one."""
+    try:
+        stat = Path("/proc", pid, "stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
 
 
 def _own_prefix() -> str:

@@ -274,11 +274,14 @@ def _shown(device: str) -> object:
 
 @pytest.mark.usefixtures("_able")
 def test_all_goes_on_after_a_failure(environment: dict[str, str], tmp_path: Path) -> None:
-    arguments = ("all", "virtio", "nosuch", "e1000", "--on", "here", "--json")
+    (tmp_path / "broken.yaml").write_text("topology: broken\n")
+    arguments = ("all", "virtio", "./broken.yaml", "e1000", "--on", "here", "--json")
     status, out, _ = lab(environment, tmp_path, *arguments)
     document = json.loads(out)
     assert status == document["status"] == 2
-    assert [each["topology"] for each in document["results"]] == ["virtio", "nosuch", "e1000"]
+    first, broken, last = document["results"]
+    assert (first["topology"], last["topology"]) == ("virtio", "e1000")
+    assert broken["error"]["mistakes"]
     outcomes = [each["outcome"].replace("skip", "pass") for each in document["results"]]
     assert outcomes == ["pass", "error", "pass"]
 

@@ -95,8 +95,8 @@ def test_the_instance_of_a_killed_process_is_swept() -> None:
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     with subprocess.Popen([sys.executable, "-c", code], env=environment) as killed:
-        pass
-    left = [path for path in sweep() if path.name.endswith(f"-{killed.pid}")]
+        os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # it is a zombie until the end
+        left = [path for path in sweep() if path.name.endswith(f"-{killed.pid}")]
     assert len(left) == 1
     assert not left[0].exists()
     with open_tracing():
